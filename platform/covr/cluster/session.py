@@ -1,0 +1,76 @@
+"""Start or join Ray once a process, and refuse a plan that the cluster cannot hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import ray
+from omegaconf import DictConfig
+
+from covr.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """The Ray cluster of this process."""
+
+    num_cpus: float
+    num_gpus: float
+    owned: bool
+    """True where this process started it, and so may stop it."""
+
+
+def connect(machine: DictConfig) -> Cluster:
+    """Join the cluster that `machine.address` names, or start a local one; the same one when called again.
+
+    Raises:
+        UserError: the address does not answer, or more CPUs are asked for than this machine has.
+    """
+    address = None if machine.address == "auto" else machine.address
+    joins = address is not None or "RAY_ADDRESS" in os.environ
+    if not ray.is_initialized():
+        # Workers inherit these: progress lines of Ray Data go to a log file, not between our own.
+        quiet = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}
+        try:
+            if joins:
+                ray.init(address=address or "auto", log_to_driver=False, runtime_env=quiet)
+            else:
+                available = len(os.sched_getaffinity(0))
+                asked = available if machine.num_cpus == "auto" else machine.num_cpus
+                if asked > available:
+                    raise UserError(
+                        f"machine.num_cpus={asked} but this machine has {available} CPUs",
+                        "machine.num_cpus",
+                        f"give at most {available}, or leave it at auto",
+                    )
+                ray.init(
+                    num_cpus=asked,
+                    object_store_memory=int(machine.object_store_mb) << 20,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    runtime_env=quiet,
+                )
+        except ConnectionError as error:
+            raise UserError("no Ray cluster answers", str(address or os.environ["RAY_ADDRESS"]), "start it, or leave machine.address at auto") from error
+    resources = ray.cluster_resources()
+    return Cluster(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0), owned=not joins)
+
+
+def require(plan: Mapping[str, float], cluster: Cluster) -> None:
+    """Check that the CPUs of all parts of `plan` (name -> CPUs) fit on the cluster at once.
+
+    Ray Data waits for ever, without a word, for actors that cannot be placed; so this is asked before it starts.
+
+    Raises:
+        UserError: they do not.
+    """
+    total = sum(plan.values())
+    if total > cluster.num_cpus + 1e-9:
+        parts = " + ".join(f"{name} {cpus:g}" for name, cpus in plan.items())
+        raise UserError(
+            f"the plan needs {total:g} CPUs ({parts}) but the cluster has {cluster.num_cpus:g}",
+            "machine",
+            "lower machine.decode_workers or trainer.devices, or use a larger cluster",
+        )

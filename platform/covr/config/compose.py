@@ -1,0 +1,75 @@
+"""Configuration from command-line overrides: Hydra groups, with every mistake told in one line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from covr.errors import UserError
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The full configuration of a job (config/job.yaml) under the given Hydra overrides.
+
+    Raises:
+        UserError: an unknown option, group or value, with the nearest known name.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("covr.config", version_base="1.3"):
+            cfg = hydra_compose("job", list(overrides))
+            OmegaConf.resolve(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(*_explain(error, overrides)) from None
+    return cfg
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> tuple[str, str, str]:
+    first = str(error).strip().splitlines()[0]
+    unknown = re.search(r"Could not override '([\w./@-]+)'", str(error))
+    if unknown:
+        known = list(_keys(compose()))
+        near = difflib.get_close_matches(unknown[1], known, n=3, cutoff=0.6)
+        near = near or [key for key in known if key.split(".")[-1] == unknown[1].split(".")[-1]][:3]
+        return "no such option", unknown[1], f"did you mean {', '.join(near)}?" if near else "see docs/options.md"
+    missing = re.search(r"Could not find '([\w./-]+)'", str(error))
+    if missing:
+        options = re.search(r"Available options in '[^']*':\s*((?:\s*\S+\n?)+)", str(error))
+        names = ", ".join(options[1].split()[:30]) if options else ""
+        return "no such configuration", missing[1], f"choose one of: {names}" if names else "see docs/options.md"
+    return first, " ".join(overrides), "write each option as name=value"
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted option name below `node`."""
+    for key, value in node.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, DictConfig):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def build(node: DictConfig, **extra: Any) -> Any:
+    """The object that a node with a `_target_` describes.
+
+    Raises:
+        UserError: a value that the component refuses.
+    """
+    try:
+        return instantiate(node, _convert_="all", **extra)
+    except HydraException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, (ValueError, TypeError)):
+            raise UserError(str(cause), str(node.get("_target_", "")), "correct the option") from None
+        raise

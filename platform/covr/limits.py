@@ -1,0 +1,38 @@
+"""Every limit on outside input, in one object that every path uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bounds on what is accepted from outside; the defaults suit an endpoint on one machine."""
+
+    max_body_bytes: int = 64 << 20
+    """Largest HTTP body or clip file sent with a query."""
+    max_file_bytes: int = 4 << 30
+    """Largest video file read from a data set."""
+    max_duration_s: float = 300.0
+    """Longest stretch of video decoded as one clip, in seconds."""
+    max_pixels: int = 3840 * 2160
+    """Largest width x height of a frame."""
+    max_frames: int = 256
+    """Most frames returned by one decode."""
+    max_decoded_bytes: int = 256 << 20
+    """Most bytes of decoded frames returned by one decode."""
+    decode_timeout_s: float = 10.0
+    """Deadline of one decode; the process that misses it is ended."""
+    decode_memory_bytes: int = 2 << 30
+    """Resident memory at which a decode process is replaced."""
+    containers: tuple[str, ...] = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "image")
+    """Demuxers allowed, as FFmpeg names them (`image`: JPEG, PNG and WebP files)."""
+    codecs: tuple[str, ...] = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4")
+    """Video codecs allowed, as FFmpeg names them."""
+    max_text_chars: int = 2000
+    """Longest modification text, in characters."""
+    max_k: int = 1000
+    """Most answers to one query."""
+
+
+LIMITS = Limits()

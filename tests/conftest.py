@@ -1,0 +1,23 @@
+"""Fixtures that several rooms share: one small Ray cluster for the whole test run."""
+
+from __future__ import annotations
+
+import os
+
+# Before Ray, torch or MLflow are imported by any test: two cores are shared by every process of the run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+
+import pytest
+import ray
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A real local Ray cluster of four logical CPUs, shared by the whole test run."""
+    if not ray.is_initialized():
+        ray.init(num_cpus=4, object_store_memory=300 << 20, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
