@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,9 +39,23 @@ class Job:
         root = Place(cfg.out)
         return cls(cfg=cfg, root=root, tracking=Tracking.from_config(cfg.trainer.logger, root))
 
-    def under(self, run_id: str) -> Job:
-        """The same job as a child of an MLflow run."""
-        return replace(self, parent_run=run_id)
+    @contextmanager
+    def group(self, name: str) -> Iterator[Job]:
+        """The same job as a child of an MLflow run that stands for the whole; one run per configuration."""
+        record_place = self.root / "steps" / f"{name}.json"
+        record = record_place.read_json() if record_place.exists() else {}
+        settings = OmegaConf.to_container(self.cfg, resolve=True)
+        mark = fingerprint(name, settings)
+        known = record.get("mlflow_run") if record.get("fingerprint") == mark else None
+        run = self.tracking.start(name, run_id=known, parent_run=self.parent_run, params=_flat(settings), tags={})
+        record_place.write_json({"fingerprint": mark, "state": "running", "mlflow_run": run.run_id})
+        try:
+            yield replace(self, parent_run=run.run_id)
+        except BaseException:
+            run.finish("FAILED")
+            raise
+        record_place.write_json({"fingerprint": mark, "state": "done", "mlflow_run": run.run_id})
+        run.finish("FINISHED")
 
     def step(
         self,

@@ -125,5 +125,7 @@ def check(table: pa.Table, name: str, where: str) -> pa.Table:
             "write it again with this version of covr",
         )
     if not table.schema.equals(SCHEMAS[name]):
-        raise UserError(f"the columns are not those of table {name!r}", where, "write it again with this version of covr")
+        raise UserError(
+            f"the columns are not those of table {name!r}", where, "write it again with this version of covr"
+        )
     return table

@@ -14,12 +14,10 @@ from covr.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """The Ray cluster of this process."""
+    """What the Ray cluster of this process has."""
 
     num_cpus: float
     num_gpus: float
-    owned: bool
-    """True where this process started it, and so may stop it."""
 
 
 def connect(machine: DictConfig) -> Cluster:
@@ -53,9 +51,18 @@ def connect(machine: DictConfig) -> Cluster:
                     runtime_env=quiet,
                 )
         except ConnectionError as error:
-            raise UserError("no Ray cluster answers", str(address or os.environ["RAY_ADDRESS"]), "start it, or leave machine.address at auto") from error
+            raise UserError(
+                "no Ray cluster answers",
+                str(address or os.environ["RAY_ADDRESS"]),
+                "start it, or leave machine.address at auto",
+            ) from error
     resources = ray.cluster_resources()
-    return Cluster(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0), owned=not joins)
+    return Cluster(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0))
+
+
+def shutdown() -> None:
+    """Leave the cluster; one that `connect` started ends with it, another's goes on."""
+    ray.shutdown()
 
 
 def require(plan: Mapping[str, float], cluster: Cluster) -> None:

@@ -1,0 +1,46 @@
+# make demo | make test | make serve | make drills | make lock
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c 'import sys; raise SystemExit(not (3,11) <= sys.version_info[:2] <= (3,12))' 2>/dev/null && echo $$p && break; done)
+FAISS ?= cpu
+OUT ?= out/demo
+SIZE ?= small
+PORT ?= 8000
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(FAISS)
+
+.PHONY: install demo serve test lint drills lock clean
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found: install one, or give make PYTHON=/path/to/python"; exit 2; }
+	@echo "Installing into $(VENV) (7 GB on disk, a few minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$(FAISS),dev]"
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/python jobs/pipeline.py data=motions model=tf-covr-base-tiny data.size=$(SIZE) out=$(OUT)
+
+serve: install
+	$(BIN)/python -m serve out=$(OUT) port=$(PORT)
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+drills: install
+	$(BIN)/python -m pytest -q -m drill
+
+lock: install
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | grep -v '^faiss'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean:
+	rm -rf out .pytest_cache .mypy_cache .ruff_cache
