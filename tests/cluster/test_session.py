@@ -1,0 +1,72 @@
+"""A plan that does not fit is refused before Ray would wait for ever."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from covr.cluster.session import Cluster, require
+from covr.errors import UserError
+
+REPO = Path(__file__).parents[2]
+
+
+def test_a_plan_of_more_cpus_than_there_are_says_what_to_lower():
+    with pytest.raises(UserError, match=r"needs 3 CPUs .*lower machine.decode_workers"):
+        require({"decode": 2.0, "train": 1.0}, Cluster(num_cpus=2, num_gpus=0))
+    require({"decode": 1.0, "train": 1.0}, Cluster(num_cpus=2, num_gpus=0))
+
+
+def test_more_cpus_than_the_machine_has_are_refused_by_the_job(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}", "machine.num_cpus=4096"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 2
+    assert run.stderr.strip().splitlines()[-1].startswith("error: machine.num_cpus=4096 but this machine has")
+    assert "Traceback" not in run.stderr
+
+
+def test_an_address_where_nothing_listens_is_one_line(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}", "machine.address=127.0.0.1:9"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 2
+    assert "no Ray cluster answers" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@ray.remote(num_cpus=0.1)
+def standard_platform() -> tuple[str, str]:
+    import platform
+    import uuid
+
+    return platform.system(), str(uuid.uuid4().version)
+
+
+def test_the_folder_platform_does_not_shadow_the_standard_module(ray_cluster):
+    """A folder `platform` at the root with an __init__.py would break ray, torch and pytest at import."""
+    assert not (REPO / "platform" / "__init__.py").exists()
+    run = subprocess.run(
+        [sys.executable, "-c", "import platform, uuid; print(platform.system())"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.strip() == platform.system()
+    assert ray.get(standard_platform.remote())[0] == platform.system()
+
+

@@ -1,0 +1,56 @@
+"""Every configuration instantiates; every mistake is one line that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+import covr.config
+from covr.config.compose import build, compose
+from covr.errors import UserError
+
+ROOT = Path(covr.config.__file__).parent
+CONFIGURATIONS = sorted(
+    f"{path.parent.relative_to(ROOT)}={path.stem}" for path in ROOT.rglob("*.yaml") if path.parent != ROOT
+)
+
+
+def described_components(node: DictConfig):
+    """Every node that describes a component."""
+    if "_target_" in node:
+        yield node
+    for value in node.values():
+        if isinstance(value, DictConfig):
+            yield from described_components(value)
+
+
+@pytest.mark.parametrize("choice", CONFIGURATIONS)
+def test_every_configuration_instantiates(choice):
+    overrides = [choice] if not choice.startswith("data=folder") else [choice, "data.root=."]
+    for node in described_components(compose(overrides)):
+        assert build(node) is not None
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.sise=tiny", "data.size"),
+        ("model.optimizer.lrr=1", "model.optimizer.lr"),
+        ("data=motion", "motions"),
+        ("model=tf-covr-bse-tiny", "tf-covr-base-tiny"),
+        ("nonsense", "name=value"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_remedy(override, says):
+    with pytest.raises(UserError) as caught:
+        compose([override])
+    line = str(caught.value)
+    assert "\n" not in line
+    assert says in line
+
+
+def test_a_refused_value_is_a_user_error():
+    with pytest.raises(UserError, match="size"):
+        build(compose(["data.size=enormous"]).data)
