@@ -1,0 +1,129 @@
+"""The journal of one run: what was logged, in order, before any server hears of it.
+
+One JSON record a line, appended with a single write, so that a killed process leaves whole lines and at most one
+torn last line, which the next append closes and readers pass over. The records, by their first key:
+
+    {"start": name, "step": fingerprint, "params": {...}, "parent": run, "time": ms}    once, at the top
+    {"metrics": {key: value}, "step": n, "time": ms}
+    {"tags": {key: value}}
+    {"artifact": path, "file": name}          bytes wait in the folder tracking/<key>/ until they are sent
+    {"model": place, ...}                     see covr.tracking.registry
+    {"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED", "time": ms}
+    {"run": MLflow run id}                    what the server called this run
+    {"sent": n}                               the server has all records of the first n lines
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from covr.storage import Place
+
+FOLDER = "tracking"
+_BOOKKEEPING = ("run", "sent")
+
+
+class Journal:
+    """The run `key`'s journal, `tracking/<key>.jsonl` under a storage root.
+
+    Several processes may append to a local journal. Object stores cannot append: there the whole journal is put
+    again, so writers of one run must take turns (a training worker, then the driver), which jobs do.
+    """
+
+    def __init__(self, root: Place, key: str) -> None:
+        self.root, self.key = root, key
+        self.place = root / FOLDER / f"{key}.jsonl"
+
+    @classmethod
+    def all(cls, root: Place) -> list[Journal]:
+        """The journals under a storage root, by key."""
+        names = (root / FOLDER).list()
+        return [cls(root, name.removesuffix(".jsonl")) for name in names if name.endswith(".jsonl")]
+
+    def append(self, record: dict[str, Any]) -> None:
+        line = (json.dumps(record) + "\n").encode()
+        if not self.place.is_local:
+            before = self.place.read_bytes() if self.place.exists() else b""
+            self.place.write_bytes(before + line)
+            return
+        path = Path(self.place.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, b"\n" + line if torn else line)
+        finally:
+            os.close(descriptor)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line's record in order; a torn line reads as {}."""
+        if not self.place.exists():
+            return []
+        return [_parse(line) for line in self.place.read_bytes().split(b"\n")[:-1]]
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """What was logged, without the bookkeeping."""
+        return (line for line in self.lines() if line and next(iter(line)) not in _BOOKKEEPING)
+
+    def unsent(self) -> tuple[list[dict[str, Any]], int]:
+        """Records that the server does not have, and the number of lines they reach to.
+
+        A later `run` line (the server forgot the run, and it was made again) makes everything unsent again.
+        """
+        lines = self.lines()
+        sent = 0
+        for line in lines:
+            if "run" in line:
+                sent = 0
+            sent = max(sent, line.get("sent", 0))
+        rest = [line for line in lines[sent:] if line and next(iter(line)) not in _BOOKKEEPING]
+        return rest, len(lines)
+
+    @property
+    def run_id(self) -> str | None:
+        """What MLflow calls this run; None before a server has heard of it."""
+        return next((line["run"] for line in reversed(self.lines()) if "run" in line), None)
+
+    @property
+    def name(self) -> str:
+        """The name that the run was started with."""
+        return next((line["start"] for line in self.lines() if "start" in line), self.key)
+
+    @property
+    def status(self) -> str:
+        """The last status, as MLflow names them."""
+        return next((line["status"] for line in reversed(self.lines()) if "status" in line), "RUNNING")
+
+    def logged(self) -> set[tuple[str, int]]:
+        """The (metric, step) pairs that were logged, by any process."""
+        return {(key, record["step"]) for record in self.records() for key in record.get("metrics", ())}
+
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Every metric as (step, value) points in the order of the steps."""
+        points: dict[str, list[tuple[int, float]]] = {}
+        for record in self.records():
+            for key, value in record.get("metrics", {}).items():
+                points.setdefault(key, []).append((record["step"], value))
+        return {key: sorted(curve) for key, curve in points.items()}
+
+    def begun_as(self, name: str, step: str) -> bool:
+        """Whether this is the unfinished run of that name and step fingerprint."""
+        start = next((line for line in self.lines() if "start" in line), {})
+        return (start.get("start"), start.get("step")) == (name, step) and self.status == "RUNNING"
+
+    def waiting(self, file: str) -> Place:
+        """Where an artifact's bytes wait until the server has them."""
+        return self.root / FOLDER / self.key / file
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
