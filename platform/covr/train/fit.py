@@ -1,0 +1,133 @@
+"""Training from the driver's side: one Ray Train run, resumed under its name, its progress printed as it goes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillRunning
+from typing import Any
+
+import ray
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+from covr.errors import UserError
+from covr.report.console import say
+from covr.storage import Place
+from covr.tracking import RunLogger
+from covr.train.loop import Assignment, MakeTask, work
+from covr.train.recipe import Recipe
+from covr.train.workers import Workers
+
+
+class Progress:
+    """A Ray actor between the workers and the driver: lines to print, and the user's error if there is one."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._refusal: tuple[str, ...] | None = None
+
+    def say(self, line: str) -> None:
+        self._lines.append(line)
+
+    def refuse(self, *error: str) -> None:
+        self._refusal = error
+
+    def take(self) -> list[str]:
+        """The lines since the last call."""
+        lines, self._lines = self._lines, []
+        return lines
+
+    def refusal(self) -> tuple[str, ...] | None:
+        return self._refusal
+
+
+def fit(
+    make_task: MakeTask, *, recipe: Recipe, workers: Workers, logger: RunLogger, checkpoints: Place, name: str
+) -> dict[str, Any]:
+    """Train to the end, from the last checkpoint below `checkpoints` of a run of the same `name` if there is one.
+
+    Args:
+        make_task: builds the task in each worker; picklable.
+        recipe: how weights are optimised.
+        workers: where and how it runs.
+        logger: the MLflow run that rank 0 logs to.
+        checkpoints: a folder for the state of training runs.
+        name: names the run; a fingerprint of everything that decides the result. Runs of other names are removed
+            once this one has ended.
+
+    Returns:
+        The task's result with `best` (validation), `steps` and `rows_per_s`.
+
+    Raises:
+        UserError: the loss diverged, or the task refused its input.
+        ray.train.TrainingFailedError: workers failed more often than `workers.max_failures`.
+    """
+    _discard_torn_snapshot(checkpoints / name)
+    progress = ray.remote(num_cpus=0)(Progress).remote()
+    trainer = TorchTrainer(
+        work,
+        train_loop_config={
+            "assignment": Assignment(
+                make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress
+            )
+        },
+        scaling_config=ScalingConfig(
+            num_workers=workers.num,
+            use_gpu=workers.use_gpu,
+            resources_per_worker={"CPU": workers.threads, **({"GPU": 1} if workers.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(checkpoints),
+            failure_config=FailureConfig(max_failures=workers.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    try:
+        result = _run(trainer, progress)
+    except TrainingFailedError as error:
+        refusal = ray.get(progress.refusal.remote())
+        raise (UserError(*refusal) if refusal else error) from None
+    if result is None:
+        raise UserError(*ray.get(progress.refusal.remote()))
+    for other in checkpoints.list():
+        if other != name:
+            (checkpoints / other).remove()
+    return result
+
+
+def _run(trainer: TorchTrainer, progress: Any) -> dict[str, Any] | None:
+    """What rank 0 returned; the driver's own thread prints, and so stays open to Ctrl-C."""
+    outcome: Future = Future()
+
+    def fit_trainer() -> None:
+        try:
+            outcome.set_result(trainer.fit().return_value)
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=fit_trainer, daemon=True, name="train").start()
+    while True:
+        try:
+            return outcome.result(timeout=0.5)
+        except StillRunning:
+            if outcome.done():
+                raise  # the training's own timeout, not ours
+        finally:
+            for line in ray.get(progress.take.remote()):
+                say(line)
+
+
+def _discard_torn_snapshot(run: Place) -> None:
+    """Forget a run whose list of checkpoints was cut short by a kill; Ray Train writes that list in place."""
+    snapshot = run / CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+    if not snapshot.exists():
+        return
+    try:
+        snapshot.read_json()
+    except json.JSONDecodeError:
+        say(f"[dim]{run}: the list of checkpoints is incomplete; training starts from the beginning[/dim]")
+        run.remove()

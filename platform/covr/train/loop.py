@@ -1,0 +1,226 @@
+"""The one training loop, as it runs inside each Ray Train worker; both stages are tasks that it is given.
+
+The state after a step is a function of the seed, the number of workers and the step: rows come from
+`covr.train.order`, random numbers are drawn anew from (seed, step, rank), the learning rate is a function of
+the step. So a run resumed from any checkpoint goes on as the calm run would have.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+from torch import nn
+
+from covr.errors import UserError
+from covr.tracking import RunLogger
+from covr.train import checkpoint
+from covr.train.order import Order
+from covr.train.recipe import Recipe
+from covr.train.task import Shard, Task
+from covr.train.workers import Workers
+
+MakeTask = Callable[[Shard], Task]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """What the driver hands to every worker."""
+
+    make_task: MakeTask
+    recipe: Recipe
+    workers: Workers
+    logger: RunLogger
+    progress: Any
+    """Handle of the driver's `covr.train.fit.Progress` actor."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Progression:
+    """What changes from step to step, beside weights and moments; stored in the checkpoint."""
+
+    step: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    """Spent in training steps, over all attempts."""
+
+
+def work(config: dict[str, Assignment]) -> dict[str, Any] | None:
+    """The function of a Ray Train worker, given its `assignment`. Returns the task's result on rank 0.
+
+    A user's error is told to the driver. Where it concerns every rank alike, the worker then ends in peace,
+    because trying again would end in the same way.
+    """
+    assignment = config["assignment"]
+    try:
+        return Loop(assignment).run()
+    except UserError as error:
+        ray.get(assignment.progress.refuse.remote(*error.args))
+        if isinstance(error, Diverged) or assignment.workers.num == 1:
+            return None
+        raise
+
+
+class Diverged(UserError):
+    """The loss is no longer a number, on all ranks."""
+
+
+class Loop:
+    """The training of one task on one worker."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.recipe, self.workers, self.logger = assignment.recipe, assignment.workers, assignment.logger
+        self.progress = assignment.progress
+        torch.set_num_threads(self.workers.threads)
+        context = ray.train.get_context()
+        world = context.get_world_size()
+        self.shard = Shard(
+            rank=context.get_world_rank(),
+            world=world,
+            device=ray.train.torch.get_device(),
+            data_cpus=self.workers.data_cpus / world,
+        )
+        torch.manual_seed(self.recipe.seed)
+        self.task = assignment.make_task(self.shard)
+        self.order = Order(num_rows=self.task.num_rows, batch_size=self.recipe.batch_size, seed=self.recipe.seed)
+        self.num_steps = self.order.steps_per_epoch * self.recipe.max_epochs
+        self.task.model.to(self.shard.device)
+        self.optimizer = self.recipe.build_optimizer(self.task.model.named_parameters())
+        self.autocast = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.workers.precision)
+        self.scaler = torch.amp.GradScaler(self.shard.device.type, enabled=self.workers.precision == "16-mixed")
+        self.state = self._restore()
+        self.model = ray.train.torch.prepare_model(self.task.model)
+
+    def run(self) -> dict[str, Any]:
+        """Train from the last checkpoint to the end."""
+        lead = self.shard.rank == 0
+        saved_at = time.monotonic()
+        shares: list[torch.Tensor] = []
+        lap, lap_steps = time.monotonic(), 0
+        self.model.train()
+        for batch in self.task.batches(self.order, self.state.step, self.num_steps):
+            shares.append(self._step(batch))
+            self.state.step += 1
+            lap_steps += 1
+            ends_epoch = self.state.step % self.order.steps_per_epoch == 0
+            if not ends_epoch and self.state.step % self.workers.log_every_n_steps:
+                continue
+            # A log point: the only place where ranks agree on anything and where a checkpoint may be made,
+            # so that the means logged after a resume are over the same steps as in a calm run.
+            loss = self._agree(torch.stack(shares).sum()) / len(shares)
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} at step {self.state.step}",
+                    f"epoch {self.order.epoch(self.state.step - 1) + 1}",
+                    "lower the learning rate or use trainer.precision=32-true; the last checkpoint is kept",
+                )
+            now = time.monotonic()
+            rate = lap_steps * self.recipe.batch_size / (now - lap)
+            self.state.seconds += now - lap
+            metrics = {"loss": loss, "lr": self.optimizer.param_groups[0]["lr"], "rows_per_s": rate}
+            if ends_epoch:
+                metrics |= self._validate(loss, rate)
+            if lead:
+                self.logger.log_metrics(metrics, self.state.step)
+            due = self._agree(float(lead and time.monotonic() - saved_at >= self.workers.checkpoint_every_s)) > 0
+            if due or self.state.step == self.num_steps:
+                self._save()
+                saved_at = time.monotonic()
+            shares.clear()
+            lap, lap_steps = time.monotonic(), 0
+        self.model.eval()
+        result = self.task.finish() if lead else {}
+        self._agree(0.0)  # nobody leaves while rank 0 is still saving
+        rate = self.num_steps * self.recipe.batch_size / max(self.state.seconds, 1e-9)
+        return {**result, "best": self.state.best, "steps": self.num_steps, "rows_per_s": round(rate, 1)}
+
+    def _step(self, batch: dict[str, Any]) -> torch.Tensor:
+        """One optimizer step; returns this rank's share of the loss, still on the device."""
+        step, device = self.state.step, self.shard.device
+        torch.manual_seed(_seed(self.recipe.seed, step, self.shard.rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate(step, self.num_steps)
+        batch = {
+            key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for key, value in batch.items()
+        }
+        with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            outputs = self.task.forward(self.model, batch)
+        share = self.task.loss(outputs, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        # Workers' gradients are averaged; the loss is the sum of their shares.
+        self.scaler.scale(share * self.shard.world).backward()
+        if self.recipe.clip_grad is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.task.model.parameters(), self.recipe.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return share.detach()
+
+    def _agree(self, value: torch.Tensor | float) -> float:
+        """The sum of a number over all ranks; also the point where they wait for each other."""
+        total = torch.as_tensor(value, dtype=torch.float32, device=self.shard.device)
+        if self.shard.world > 1:
+            dist.all_reduce(total)
+        return total.item()
+
+    def _validate(self, loss: float, rate: float) -> dict[str, float]:
+        """Rank 0's validation metrics and line of progress at the end of an epoch; the other ranks have none."""
+        if self.shard.rank != 0:
+            return {}
+        epoch = self.order.epoch(self.state.step - 1) + 1
+        metrics: dict[str, float] = {}
+        if epoch % self.workers.check_val_every_n_epoch == 0 or self.state.step == self.num_steps:
+            self.model.eval()
+            with torch.inference_mode():
+                metrics = self.task.validate()
+            self.model.train()
+            value = metrics[self.task.primary]
+            if value > self.state.best.get(self.task.primary, -math.inf):
+                self.state.best = {self.task.primary: value, "step": self.state.step}
+            metrics[f"best/{self.task.primary}"] = self.state.best[self.task.primary]
+        shown = "".join(f"  {name} {value:.4g}" for name, value in metrics.items() if not name.startswith("best/"))
+        line = f"  epoch {epoch}/{self.recipe.max_epochs}  loss {loss:.4f}{shown}  [dim]{rate:.0f} rows/s[/dim]"
+        self.progress.say.remote(line)
+        return metrics
+
+    def _save(self) -> None:
+        """Report a checkpoint of this step; all ranks take part, rank 0 writes."""
+        self.state.scaler = self.scaler.state_dict()
+        metrics = {"step": self.state.step}
+        if self.shard.rank != 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), self.task.model, self.optimizer, asdict(self.state))
+            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+    def _restore(self) -> Progression:
+        found = ray.train.get_checkpoint()
+        if found is None:
+            return Progression()
+        with found.as_directory() as folder:
+            state = Progression(**checkpoint.load(Path(folder), self.task.model, self.optimizer))
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        if self.shard.rank == 0:
+            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}[/dim]")
+        return state
+
+
+def _seed(*values: int) -> int:
+    """One 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0] >> np.uint64(1))

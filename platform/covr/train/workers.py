@@ -1,0 +1,72 @@
+"""Where training runs: how many workers, on which device, with how many CPU threads, in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from omegaconf import DictConfig
+
+from covr.cluster.session import Cluster, require
+from covr.errors import UserError
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workers:
+    """The workers of one training run and how often they look up from their work."""
+
+    num: int
+    use_gpu: bool
+    threads: int
+    """CPU threads, and Ray CPUs, of a worker."""
+    data_cpus: int
+    """Ray CPUs left to the Ray Data pipelines that feed all workers."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    max_failures: int = 2
+    """Worker failures after which training is given up."""
+    checkpoint_every_s: float = 30.0
+    log_every_n_steps: int = 10
+    check_val_every_n_epoch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                "no such precision", f"trainer.precision={self.precision}", f"choose one of {', '.join(PRECISIONS)}"
+            )
+        for name in ("num", "threads", "log_every_n_steps", "check_val_every_n_epoch"):
+            if getattr(self, name) < 1:
+                raise UserError("must be at least 1", f"trainer.{name}={getattr(self, name)}", "give 1 or more")
+
+    @classmethod
+    def from_config(cls, trainer: DictConfig, cluster: Cluster, *, data_cpus: int) -> Workers:
+        """The workers that the `trainer` options ask for on this cluster, with `data_cpus` kept free of them.
+
+        Raises:
+            UserError: an unknown option, or a plan that the cluster cannot hold.
+        """
+        if trainer.accelerator not in ("auto", "cpu", "gpu"):
+            raise UserError("no such accelerator", f"trainer.accelerator={trainer.accelerator}", "auto, cpu or gpu")
+        use_gpu = trainer.accelerator != "cpu" and cluster.num_gpus >= trainer.devices
+        if trainer.accelerator == "gpu" and not use_gpu:
+            raise UserError(
+                f"{trainer.devices} GPUs are asked for but the cluster has {cluster.num_gpus:g}",
+                "trainer.accelerator",
+                "lower trainer.devices, or leave trainer.accelerator at auto",
+            )
+        threads = trainer.threads
+        if threads == "auto":
+            threads = max(1, int((cluster.num_cpus - data_cpus) // max(trainer.devices, 1)))
+        require({"training workers": trainer.devices * threads, "clip loading": data_cpus}, cluster)
+        return cls(
+            num=trainer.devices,
+            use_gpu=use_gpu,
+            threads=threads,
+            data_cpus=data_cpus,
+            precision=trainer.precision,
+            max_failures=trainer.max_failures,
+            checkpoint_every_s=trainer.checkpoint_every_s,
+            log_every_n_steps=trainer.log_every_n_steps,
+            check_val_every_n_epoch=trainer.check_val_every_n_epoch,
+        )
