@@ -1,0 +1,98 @@
+"""What every video encoder offers, and the way from decoded frames to its pixels.
+
+Shapes: B clips, T frames, C channels (RGB), H x W pixels, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+
+if TYPE_CHECKING:
+    from covr.clips import Sampling
+    from covr.models.video.aim import AIMConfig
+
+
+class VideoEncoder(nn.Module):
+    """Frames of a clip to one raw vector a frame, and those to one vector.
+
+    Attributes:
+        config: decides the architecture and the pixels; part of the fingerprint.
+        dim: D, the width of the vectors.
+        num_frames: T, the frames of a clip that it reads.
+    """
+
+    def __init__(self, config: AIMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.dim = config.dim
+        self.num_frames = config.num_frames
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(config, name), dtype=torch.float32).view(1, 1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames of a clip the encoder reads."""
+        from covr.clips import Sampling
+
+        return Sampling(kind=self.config.sampling, num_frames=self.num_frames)
+
+    def resize(self, frames_BTCHW: Tensor) -> Tensor:
+        """Short side to `image_size`, centre square; uint8 to uint8, so that a cache may hold the result.
+
+        An integer factor is an exact average of blocks, others an antialiased bilinear filter.
+        """
+        size = self.config.image_size
+        height, width = frames_BTCHW.shape[-2:]
+        factor = min(height, width) // size
+        if factor and height % factor == 0 and width % factor == 0 and min(height, width) == size * factor:
+            if factor > 1:
+                blocks = frames_BTCHW.unflatten(-1, (-1, factor)).unflatten(-3, (-1, factor))
+                half = factor * factor // 2
+                frames_BTCHW = ((blocks.sum(dim=(-3, -1), dtype=torch.int32) + half) // factor**2).to(torch.uint8)
+        else:
+            shape = [max(size, round(side * size / min(height, width))) for side in (height, width)]
+            frames_BTCHW = transforms.resize(frames_BTCHW, shape, antialias=True)
+        return transforms.center_crop(frames_BTCHW, [size, size])
+
+    def normalise(self, frames_BTCHW: Tensor) -> Tensor:
+        """uint8 frames to float32 pixels, by the channels' mean and standard deviation on the 0-255 scale."""
+        return frames_BTCHW.to(torch.float32).sub_(self.mean).div_(self.std)
+
+    def preprocess(self, frames_BTCHW: Tensor) -> Tensor:
+        """Decoded uint8 RGB frames of any size to float32 pixels (B, T, 3, image_size, image_size)."""
+        return self.normalise(self.resize(frames_BTCHW))
+
+    def forward(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Float pixels to raw frame vectors (B, T, D)."""
+        raise NotImplementedError
+
+    def pool(self, frames_BTD: Tensor) -> Tensor:
+        """Frame vectors to one raw vector a clip (B, D): their mean over time."""
+        return frames_BTD.mean(dim=1)
+
+    def fingerprint(self) -> str:
+        """Hash of the configuration and of every weight; where the encoder lies does not enter it."""
+        return module_fingerprint(self, settings(self.config))
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What a component's configuration decides, without where its first weights came from."""
+    return {key: value for key, value in asdict(config).items() if key != "weights"}
+
+
+def module_fingerprint(module: nn.Module, *identity: Any) -> str:
+    """Hash of JSON values and of a module's state (names, types, shapes, bytes); 32 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
+    for name, tensor in sorted(module.state_dict().items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:32]
