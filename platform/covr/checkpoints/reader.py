@@ -1,0 +1,164 @@
+"""The tensors of a published checkpoint file, read without running anything in it.
+
+Five kinds of file are told apart by their first bytes and contents: torch's zip archive (since 1.6), torch's older
+stream of pickles, a TorchScript archive (OpenAI's CLIP), safetensors, and a torch file that pickles a whole module.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from covr.checkpoints.pickles import Inert, load, storage_from_bytes
+from covr.errors import UserError
+from covr.storage.place import Place
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older format (torch/serialization.py)
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys under which published files keep their weights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointFile:
+    """What a checkpoint file holds.
+
+    Attributes:
+        tensors: published name -> tensor, in the file's order and element types.
+        wrapper: the key the tensors were under (`model`, `state_dict`), or None.
+        extras: the other entries of the file (epoch, optimizer, scheduler, meta): names only.
+        inert: dotted names of classes that were not imported.
+        format: `zip`, `legacy`, `torchscript` or `safetensors`.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    wrapper: str | None
+    extras: tuple[str, ...]
+    inert: tuple[str, ...]
+    format: str
+
+
+def read_checkpoint(path: str | Path | Place) -> CheckpointFile:
+    """Read a checkpoint file of any published kind.
+
+    Raises:
+        UserError: no such file, damaged, without weights, or carrying code.
+    """
+    place = path if isinstance(path, Place) else Place(path)
+    name = str(place)
+    if not place.exists() or place.is_dir():
+        raise UserError("no such checkpoint file", name, "give the path of the published file")
+    with place.open() as file:
+        head = file.read(16)
+        file.seek(0)
+        if head[:4] == b"PK\x03\x04":
+            return _read_zip(file, name)
+        if len(head) >= 9 and head[8:9] == b"{":
+            return _read_safetensors(file, name)
+        return _read_legacy(file, name)
+
+
+def _read_zip(file: IO[bytes], name: str) -> CheckpointFile:
+    try:
+        archive = zipfile.ZipFile(file)
+    except zipfile.BadZipFile:
+        raise UserError("a truncated or damaged archive", name, "fetch the file again") from None
+    with archive:
+        entries = {info.filename: info for info in archive.infolist()}
+        root = next((entry[: -len("data.pkl")] for entry in entries if entry.endswith("/data.pkl")), None)
+        if root is None:
+            raise UserError("a zip archive without data.pkl", name, "this is not a torch checkpoint")
+        if entries.get(f"{root}byteorder") and archive.read(f"{root}byteorder") != b"little":
+            raise UserError("a checkpoint written on a big-endian machine", name, "save it again on a common machine")
+        cache: dict[str, torch.Tensor] = {}
+
+        def storage(dtype: torch.dtype, key: str, numel: int) -> torch.Tensor:
+            if key not in cache:
+                entry = f"{root}data/{key}"
+                if entry not in entries:
+                    raise pickle.UnpicklingError(f"storage {key} is missing from the archive")
+                if entries[entry].compress_type != zipfile.ZIP_STORED:  # torch never compresses; a bomb would
+                    raise pickle.UnpicklingError(f"storage {key} is compressed")
+                cache[key] = storage_from_bytes(archive.read(entry), dtype, numel, key)
+            return cache[key]
+
+        content, strangers = load(io.BytesIO(archive.read(f"{root}data.pkl")), storage, name)
+        kind = "torchscript" if any(entry.startswith(f"{root}code/") for entry in entries) else "zip"
+    return _checkpoint(content, tuple(strangers), kind, name)
+
+
+def _read_legacy(file: IO[bytes], name: str) -> CheckpointFile:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    storages: dict[str, torch.Tensor] = {}
+
+    def storage(dtype: torch.dtype, key: str, numel: int) -> torch.Tensor:
+        if key not in storages:
+            if numel * dtype.itemsize > size:
+                raise pickle.UnpicklingError(f"storage {key} is larger than the file")
+            storages[key] = torch.empty(numel, dtype=dtype)
+        return storages[key]
+
+    magic, _ = load(file, storage, name)
+    if magic != LEGACY_MAGIC:
+        raise UserError("neither a torch checkpoint nor safetensors", name, "give the published file as it was fetched")
+    load(file, storage, name)  # protocol version
+    load(file, storage, name)  # sizes of C types where it was written
+    content, strangers = load(file, storage, name)
+    keys, _ = load(file, storage, name)
+    for key in map(str, keys):
+        target = storages.get(key)
+        count = file.read(8)
+        if target is None or len(count) != 8 or struct.unpack("<q", count)[0] != target.numel():
+            raise UserError(f"storage {key} is missing or cut short", name, "the file is damaged; fetch it again")
+        data = file.read(target.numel() * target.element_size())
+        if len(data) != target.numel() * target.element_size():
+            raise UserError(f"storage {key} is cut short", name, "the file is truncated; fetch it again")
+        if data:
+            target.copy_(torch.frombuffer(bytearray(data), dtype=target.dtype))
+    return _checkpoint(content, tuple(strangers), "legacy", name)
+
+
+def _read_safetensors(file: IO[bytes], name: str) -> CheckpointFile:
+    try:
+        tensors = safetensors.torch.load(file.read())
+    except safetensors.SafetensorError as error:
+        raise UserError(f"not a readable safetensors file ({error})", name, "fetch the file again") from None
+    return CheckpointFile(tensors=tensors, wrapper=None, extras=(), inert=(), format="safetensors")
+
+
+def _checkpoint(content: Any, inert: tuple[str, ...], kind: str, name: str) -> CheckpointFile:
+    wrapper, extras = None, ()
+    if isinstance(content, Mapping):
+        wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), (Mapping, Inert))), None)
+        if wrapper is not None:
+            extras = tuple(str(key) for key in content if key != wrapper)
+            content = content[wrapper]
+    tensors = dict(_named_tensors(content))
+    if not tensors:
+        raise UserError("no weights in this file", name, "give a file with a state dict (keys model or state_dict)")
+    return CheckpointFile(tensors=tensors, wrapper=wrapper, extras=extras, inert=inert, format=kind)
+
+
+def _named_tensors(node: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors of a state dict, or of a pickled or scripted module walked attribute by attribute."""
+    if isinstance(node, torch.Tensor):
+        yield prefix[:-1], node
+    elif isinstance(node, Inert) and isinstance(node.state, Mapping):
+        for key, value in node.state.items():
+            # torch keeps a pickled module's tensors and children in these three; a scripted one has them directly
+            below = prefix if key in ("_parameters", "_buffers", "_modules") else f"{prefix}{key}."
+            yield from _named_tensors(value, below)
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(value, (torch.Tensor, Inert)):
+                yield from _named_tensors(value, f"{prefix}{key}.")
