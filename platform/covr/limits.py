@@ -11,6 +11,8 @@ class Limits:
 
     max_body_bytes: int = 64 << 20
     """Largest HTTP body or clip file sent with a query."""
+    body_timeout_s: float = 30.0
+    """Time within which an HTTP body has arrived whole."""
     max_file_bytes: int = 4 << 30
     """Largest video file read from a data set."""
     max_duration_s: float = 300.0
