@@ -21,7 +21,7 @@ class ClusterBootstrap:
         seed: of the draws.
     """
 
-    def __init__(self, clusters: Sequence[str], num_draws: int = 1000, seed: int = 0) -> None:
+    def __init__(self, clusters: Sequence[str] | np.ndarray, num_draws: int = 1000, seed: int = 0) -> None:
         _, self._cluster_Q = np.unique(np.asarray(clusters), return_inverse=True)
         num_clusters = int(self._cluster_Q.max()) + 1
         self._sizes_C = np.bincount(self._cluster_Q, minlength=num_clusters)

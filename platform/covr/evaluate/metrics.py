@@ -62,8 +62,8 @@ def per_query(answers: Answers, protocol: Protocol) -> dict[str, np.ndarray]:
     return {
         **capped,
         **{f"mAP@{k}/trec": average_precision(hits, relevant, k) for k in MAP_AT},
-        **{f"R@{k}": hits[:, :k].any(axis=1).astype(np.float64) for k in RECALL_AT},
-        **{f"R@{k}/annotated": annotated[:, :k].any(axis=1).astype(np.float64) for k in RECALL_AT},
+        **{f"R@{k}": 1.0 * np.any(hits[:, :k], axis=1) for k in RECALL_AT},
+        **{f"R@{k}/annotated": 1.0 * np.any(annotated[:, :k], axis=1) for k in RECALL_AT},
     }
 
 

@@ -145,12 +145,23 @@ class Server:
         return self._experiment_id
 
 
+def mlflow_name(metric: str) -> str:
+    """A metric as MLflow, which takes no `@`, calls it: `mAP_at_10`."""
+    return metric.replace("@", "_at_")
+
+
+def own_name(metric: str) -> str:
+    """The metric that MLflow calls so."""
+    return metric.replace("_at_", "@")
+
+
 def _metric_batches(records: Iterable[dict[str, Any]]) -> Iterator[list[Metric]]:
     batch: list[Metric] = []
     for record in records:
         if "metrics" not in record:
             continue
-        batch += [Metric(key, value, record["time"], record["step"]) for key, value in record["metrics"].items()]
+        metrics = record["metrics"].items()
+        batch += [Metric(mlflow_name(key), value, record["time"], record["step"]) for key, value in metrics]
         while len(batch) >= _BATCH:
             yield batch[:_BATCH]
             batch = batch[_BATCH:]

@@ -1,0 +1,35 @@
+"""The command `covr`. Each subcommand is a function of its own module, added here by one line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from covr.cli.runs import runs
+from covr.errors import UserError
+
+commands = typer.Typer(
+    name="covr",
+    help="Composed video retrieval: a query video and a sentence that says what should be different.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@commands.callback()
+def _group() -> None:
+    """Without a callback Typer would turn a single command into the program itself."""
+
+
+commands.command()(runs)
+
+
+def app() -> None:
+    """Entry point: a user's mistake is one line on stderr and exit status 2."""
+    try:
+        commands()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,67 @@
+"""The results as a table for the terminal: a column for each row of the comparison, so that 80 characters hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from covr.evaluate.metrics import MAP_AT, PRIMARY, RECALL_AT
+
+LINES = (*(f"mAP@{k}" for k in MAP_AT), *(f"R@{k}" for k in RECALL_AT), "median_rank", f"{PRIMARY}/published")
+
+
+def table(results: Mapping[str, Any]) -> Table:
+    """`results.json` as a Rich table: percent, and the primary metric's 95 % interval."""
+    rows = results["rows"]
+    queries = f"{rows[0]['queries']} queries" if rows else "no rows"
+    title = f"{results['data']} · {results['split']} split · {queries} · gallery {results['gallery']}"
+    shown = Table(
+        title=title,
+        title_justify="left",
+        caption=_caption(rows),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("%", no_wrap=True)
+    for row in rows:
+        shown.add_column(row["row"], justify="right", no_wrap=True)
+    for name in LINES:
+        if not any(name in row["metrics"] for row in rows):
+            continue
+        style = "bold" if name.startswith(PRIMARY) else ""
+        shown.add_row(name.replace("median_rank", "median rank"), *(number(row, name) for row in rows), style=style)
+        if name.startswith(PRIMARY):
+            shown.add_row("  95 %", *(bounds(row["interval"].get(name)) for row in rows), style="dim")
+    return shown
+
+
+def number(row: Mapping[str, Any], name: str) -> str:
+    """One metric of one row as it is printed."""
+    value = row["metrics"].get(name)
+    if value is None:
+        return "–"
+    return f"{value:g}" if name == "median_rank" else f"{value:.1f}"
+
+
+def bounds(interval: list[float] | None) -> str:
+    """An interval as it is printed."""
+    return "–" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
+
+
+def _caption(rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for row in rows:
+        if "composition_gap" in row["metrics"]:
+            gap, interval = number(row, "composition_gap"), bounds(row["interval"]["composition_gap"])
+            lines.append(f"composition gap ({row['row']} {PRIMARY} less the best single input): {gap}, {interval}")
+            for name, group in row["breakdown"].get("seen", {}).items():
+                value = f"{group[PRIMARY]:.1f}, {bounds(group['interval'])}"
+                lines.append(
+                    f"label pairs {name} in training ({group['queries']} queries): {row['row']} {PRIMARY} {value}"
+                )
+    lines.append("95 % intervals over label pairs, models and clips fixed")
+    return "\n".join(lines)
