@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from covr.report.console import say
 from covr.storage import Place
 from covr.storage.place import fingerprint
+from covr.tracking.download import ARTIFACT
 
 CHAMPION = "champion"
 
@@ -52,8 +53,8 @@ def register(client: MlflowClient, run_id: str, root: Place, record: dict[str, A
                 path = Path(temporary) / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 place.fs.get_file((place / file).path, str(path))
-            client.log_artifacts(run_id, temporary, "retriever")
-        source = f"{client.get_run(run_id).info.artifact_uri}/retriever"
+            client.log_artifacts(run_id, temporary, ARTIFACT)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
         tags = {key: str(record[key]) for key in ("digest", "metric", "value", "gallery")}
         made = client.create_model_version(name, source, run_id, tags=tags)
     if _better(client, name, record):
