@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from covr.errors import UserError
@@ -40,18 +39,6 @@ def read(place: Place, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
         raise UserError(f"{WEIGHTS} is not the file that was saved", str(place), "save or copy the model again")
     return config, safetensors.torch.load(data)
-
-
-def read_weights(place: Place) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        UserError: no such file, or not a whole safetensors file.
-    """
-    try:
-        return safetensors.torch.load(place.read_bytes())
-    except SafetensorError as error:
-        raise UserError(f"not a whole safetensors file ({error})", str(place), "copy or export it again") from None
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], where: str, optional: tuple[str, ...] = ()) -> None:

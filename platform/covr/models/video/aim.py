@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from timm.layers import LayerNorm, PatchEmbed
@@ -64,6 +64,8 @@ class AIMConfig:
     """A frame's vector: its class token, or the mean of its tokens."""
     sampling: Literal["uniform", "dense"] = "uniform"
     """Which frames of a clip are read."""
+    frame_interval: int = 1
+    """Frames from one to the next, of dense sampling only (published for Kinetics: 16)."""
     mean: tuple[float, float, float] = (122.769, 116.74, 104.04)
     """Of the channels R, G, B, on the 0-255 scale."""
     std: tuple[float, float, float] = (68.493, 66.63, 70.321)
@@ -96,7 +98,7 @@ class Adapter(nn.Module):
 class AIMBlock(Block):
     """timm's transformer block with attention over time, attention over space and an adapter at each step."""
 
-    def __init__(self, dim: int, num_heads: int, *, config: AIMConfig, **options: object) -> None:
+    def __init__(self, dim: int, num_heads: int, *, config: AIMConfig, **options: Any) -> None:
         super().__init__(dim, num_heads, **options)
         self.adapter_scale = config.adapter_scale
         self.drop_tokens = config.drop_path_unit == "token"
@@ -106,7 +108,7 @@ class AIMBlock(Block):
         self.spatial_adapter = adapter()
         self.mlp_adapter = adapter()
 
-    def forward(self, x_BTND: Tensor) -> Tensor:
+    def forward(self, x_BTND: Tensor) -> Tensor:  # type: ignore[override]  # AIM masks nothing
         B, T, N, D = x_BTND.shape
         y = self.norm1(x_BTND).transpose(1, 2).reshape(B * N, T, D)
         if self.temporal_adapter_in is not None:
@@ -152,7 +154,7 @@ class AIM(VideoEncoder):
             embed_layer=partial(ConvStem, norm=config.stem_norm) if config.stem == "conv" else PatchEmbed,
             norm_layer=partial(LayerNorm, eps=1e-5),
             act_layer=config.activation,
-            block_fn=partial(AIMBlock, config=config),
+            block_fn=partial(AIMBlock, config=config),  # type: ignore[arg-type]  # a factory will do
         )
         self.temporal_embedding = nn.Parameter(torch.empty(1, config.num_frames, 1, config.dim))
         self._initialise()
@@ -163,7 +165,7 @@ class AIM(VideoEncoder):
             difference = torch.diff(pixels_BTCHW, dim=1, prepend=pixels_BTCHW[:, :1])
             pixels_BTCHW = torch.cat([pixels_BTCHW, difference], dim=2)
         x_FND = self.vit.patch_embed(pixels_BTCHW.flatten(0, 1))
-        x_FND = torch.cat([self.vit.cls_token.expand(B * T, -1, -1), x_FND], dim=1) + self.vit.pos_embed
+        x_FND = torch.cat([self._class_token.expand(B * T, -1, -1), x_FND], dim=1) + self._positions
         x_BTND = self.vit.norm_pre(x_FND.unflatten(0, (B, T)) + self.temporal_embedding)
         x_BTND = self.vit.norm(self.vit.blocks(x_BTND))
         return x_BTND[:, :, 0] if self.config.pooling == "class" else x_BTND.mean(dim=2)
@@ -172,6 +174,14 @@ class AIM(VideoEncoder):
         """Leave trainable what AIM trains: temporal embedding, adapters and the last norm."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("adapter" in name or name.startswith(("temporal_embedding", "vit.norm.")))
+
+    @property
+    def _class_token(self) -> Tensor:
+        return cast(Tensor, self.vit.cls_token)  # optional in timm, always there with token pooling
+
+    @property
+    def _positions(self) -> Tensor:
+        return cast(Tensor, self.vit.pos_embed)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -187,11 +197,11 @@ class AIM(VideoEncoder):
             if isinstance(module, Adapter) and not (xavier and name.endswith("temporal_adapter")):
                 nn.init.zeros_(module.fc2.weight)
         std = 0.2 if xavier else self.config.dim**-0.5
-        nn.init.normal_(self.vit.pos_embed, std=std)
-        nn.init.normal_(self.vit.cls_token, std=std)
+        nn.init.normal_(self._positions, std=std)
+        nn.init.normal_(self._class_token, std=std)
         nn.init.zeros_(self.temporal_embedding)
         if xavier:
-            self.temporal_embedding += 0.3 * _sin_cos(self.config.num_frames, self.config.dim)
+            self.temporal_embedding.add_(0.3 * _sin_cos(self.config.num_frames, self.config.dim))
 
 
 def _sin_cos(num_positions: int, dim: int) -> Tensor:

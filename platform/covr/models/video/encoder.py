@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as transforms
 
+from covr.clips.sampling import Sampling
+
 if TYPE_CHECKING:
-    from covr.clips import Sampling
     from covr.models.video.aim import AIMConfig
 
 
@@ -33,16 +34,13 @@ class VideoEncoder(nn.Module):
         self.config = config
         self.dim = config.dim
         self.num_frames = config.num_frames
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(config, name), dtype=torch.float32).view(1, 1, 3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+        self.mean = nn.Buffer(torch.tensor(config.mean).view(1, 1, 3, 1, 1), persistent=False)
+        self.std = nn.Buffer(torch.tensor(config.std).view(1, 1, 3, 1, 1), persistent=False)
 
     @property
     def sampling(self) -> Sampling:
         """Which frames of a clip the encoder reads."""
-        from covr.clips import Sampling
-
-        return Sampling(kind=self.config.sampling, num_frames=self.num_frames)
+        return Sampling(kind=self.config.sampling, num_frames=self.num_frames, interval=self.config.frame_interval)
 
     def resize(self, frames_BTCHW: Tensor) -> Tensor:
         """Short side to `image_size`, centre square; uint8 to uint8, so that a cache may hold the result.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 
-import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
 from omegaconf import DictConfig
 from timm.models.vision_transformer import checkpoint_filter_fn
 
+from covr.checkpoints.reader import read_checkpoint
 from covr.config.compose import build
 from covr.errors import UserError
 from covr.models import folder
 from covr.models.video.aim import AIM, AIMConfig
 from covr.models.video.encoder import VideoEncoder, settings
+from covr.models.weights import find_weights
 from covr.storage import Place
 
 BACKBONE = Place(os.path.dirname(__file__)) / "weights"
@@ -67,7 +66,8 @@ def _load_backbone(encoder: AIM) -> None:
         raise UserError("the shipped backbone is not there", str(weights), "use model.init=scratch")
     if weights.sha256() != record.read_json()["sha256"]:
         raise UserError("the shipped backbone has another hash than recorded", str(weights), "install covr again")
-    folder.load_exactly(encoder, folder.read_weights(weights), "model.init=backbone is for model/video=aim-tiny")
+    state = read_checkpoint(weights).tensors
+    folder.load_exactly(encoder, state, "model.init=backbone is for model/video=aim-tiny")
 
 
 def _load_clip(encoder: AIM) -> None:
@@ -76,33 +76,12 @@ def _load_clip(encoder: AIM) -> None:
         raise UserError(
             "CLIP's image weights are needed",
             "model.video.weights",
-            "give a safetensors file, or a hub id such as timm/vit_base_patch16_clip_quickgelu_224.openai",
+            "give a checkpoint file, or a hub id such as timm/vit_base_patch16_clip_quickgelu_224.openai",
         )
-    state = folder.read_weights(find_weights(source, "model.video.weights"))
-    state = {name: tensor.float() for name, tensor in checkpoint_filter_fn(state, encoder.vit).items()}
-    own = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}  # 768 -> 512, unused
-    with torch.no_grad():
-        folder.load_exactly(encoder.vit, own, source, optional=("adapter",))
-
-
-def find_weights(source: str, option: str) -> Place:
-    """The safetensors file that a path, a folder or a hub id names; a hub id is fetched once and cached.
-
-    Raises:
-        UserError: nothing there.
-    """
-    place = Place(source)
-    if place.is_dir():
-        place /= "model.safetensors"
-    if place.exists():
-        return place
-    if source.count("/") == 1 and not source.startswith((".", "/")):
-        try:
-            return Place(hf_hub_download(source, "model.safetensors"))
-        except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the hub gave no weights ({reason})", f"{option}={source}", "give a local file") from None
-    raise UserError("no weights there", f"{option}={source}", "give a safetensors file, a folder or a hub id")
+    published = read_checkpoint(find_weights(source, "model.video.weights")).tensors
+    state = checkpoint_filter_fn(published, encoder.vit)  # OpenAI's and timm's names to timm's
+    state = {name: tensor.float() for name, tensor in state.items() if not name.startswith("head.")}
+    folder.load_exactly(encoder.vit, state, source, optional=("adapter",))
 
 
 def _card(encoder: VideoEncoder) -> str:

@@ -1,0 +1,100 @@
+"""The ways in which a query's video vector and text vector become one, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from covr.errors import UserError
+from covr.models.fusion.combiner import Combiner
+
+Kind = Literal["mlp", "text-only", "video-only", "average"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionConfig:
+    """Options of a fusion; the defaults are TF-CoVR's."""
+
+    kind: Kind = "mlp"
+    """`mlp`: the gated combiner. `text-only`: the text's vector. `video-only`: the gated combiner with a learnt
+    constant in the text's place. `average`: of the two unit vectors."""
+    projection_dim: int = 3072
+    """Of the combiner (`mlp`, `video-only`)."""
+    hidden_dim: int = 6144
+    """Of the combiner (`mlp`, `video-only`)."""
+    dropout: float = 0.5
+    """Of the combiner (`mlp`, `video-only`)."""
+
+
+class Fusion(nn.Module):
+    """Video (B, D) and unit text (B, D) to unit query vectors (B, D); what a kind does not need is not looked at."""
+
+    needs_video = True
+    needs_text = True
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__()
+        self.config = config
+
+
+class GatedMLP(Fusion):
+    """`mlp`."""
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__(config, dim)
+        self.combiner = Combiner(dim, config.projection_dim, config.hidden_dim, config.dropout)
+
+    def forward(self, video: Tensor, text: Tensor) -> Tensor:
+        return self.combiner(video, text)
+
+
+class TextOnly(Fusion):
+    """`text-only`."""
+
+    needs_video = False
+
+    def forward(self, video: None, text: Tensor) -> Tensor:
+        return text
+
+
+class VideoOnly(Fusion):
+    """`video-only`: a model of the same size as the composed one that cannot read."""
+
+    needs_text = False
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__(config, dim)
+        self.combiner = Combiner(dim, config.projection_dim, config.hidden_dim, config.dropout)
+        self.constant = nn.Parameter(nn.functional.normalize(torch.randn(dim), dim=0))
+
+    def forward(self, video: Tensor, text: None) -> Tensor:
+        return self.combiner(video, self.constant.expand_as(video))
+
+
+class Average(Fusion):
+    """`average`."""
+
+    def forward(self, video: Tensor, text: Tensor) -> Tensor:
+        return nn.functional.normalize(nn.functional.normalize(video, dim=-1) + text, dim=-1)
+
+
+_KINDS: dict[str, type[Fusion]] = {
+    "mlp": GatedMLP,
+    "text-only": TextOnly,
+    "video-only": VideoOnly,
+    "average": Average,
+}
+
+
+def build_fusion(config: FusionConfig, dim: int) -> Fusion:
+    """A new fusion of vectors of width `dim`.
+
+    Raises:
+        UserError: no fusion of that kind.
+    """
+    if config.kind not in _KINDS:
+        raise UserError(f"no fusion {config.kind!r}", "model.fusion.kind", f"choose one of {', '.join(_KINDS)}")
+    return _KINDS[config.kind](config, dim)

@@ -1,0 +1,209 @@
+"""The composed retriever: video encoder, text encoder and fusion; queries and targets to unit vectors of one space.
+
+Shapes: B clips, T frames, C x H x W pixels, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, Self
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from covr.config.compose import build
+from covr.errors import UserError
+from covr.models import folder
+from covr.models.fusion import Fusion, FusionConfig, Kind, build_fusion
+from covr.models.text import TextConfig, TextEncoder, build_text
+from covr.models.video.aim import AIM, AIMConfig
+from covr.models.video.encoder import VideoEncoder, module_fingerprint, settings
+from covr.storage import Place
+from covr.tracking.download import local_place
+
+Texts = Sequence[str] | Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrieverConfig:
+    """How vectors are prepared around the encoders; the defaults are the published ones."""
+
+    center: bool = False
+    """Subtract the training set's mean video vector on both sides."""
+    query_video: Literal["raw", "unit"] = "raw"
+    """The query's video vector as the fusion gets it: as encoded, or of unit length."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What each side reads."""
+
+    query_feature: Literal["pooled"] | None
+    query_text: bool
+    target_feature: Literal["pooled"] = "pooled"
+
+
+class ComposedRetriever(nn.Module):
+    """A query video and a text to a vector near that of the clips it asks for.
+
+    Args:
+        config: how vectors are prepared.
+        video: the encoder of both sides.
+        text: the text encoder, with vectors as wide as the video's; None where the fusion reads no text.
+        fusion: query video and text to one vector.
+
+    Attributes:
+        similarity: of a query vector and a target vector; both are of unit length.
+    """
+
+    similarity: Literal["cosine", "dot"] = "cosine"
+
+    def __init__(self, config: RetrieverConfig, video: VideoEncoder, text: TextEncoder | None, fusion: Fusion) -> None:
+        super().__init__()
+        self.config = config
+        self.video, self.text, self.fusion = video, text, fusion
+        self.center = nn.Buffer(torch.zeros(video.dim))
+
+    @property
+    def needs(self) -> Needs:
+        """Which features and texts each side wants."""
+        return Needs(query_feature="pooled" if self.fusion.needs_video else None, query_text=self.fusion.needs_text)
+
+    def embed_query(self, frames_or_features: Tensor, texts: Texts) -> Tensor:
+        """Unit query vectors (B, D).
+
+        Args:
+            frames_or_features: decoded uint8 frames (B, T, 3, H, W), or raw pooled features (B, D).
+            texts: the modifications, B of them.
+        """
+        return self.forward_query(self._preprocess(frames_or_features), texts)
+
+    def embed_target(self, frames_or_features: Tensor) -> Tensor:
+        """Unit target vectors (B, D) of decoded uint8 frames (B, T, 3, H, W) or raw pooled features (B, D)."""
+        return self.forward_target(self._preprocess(frames_or_features))
+
+    def forward_query(self, pixels_or_features: Tensor, texts: Texts) -> Tensor:
+        """As `embed_query`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
+        video = self._query_video(pixels_or_features) if self.fusion.needs_video else None
+        text = self.text(texts) if self.text is not None else None
+        return self.fusion(video, text)
+
+    def forward_target(self, pixels_or_features: Tensor) -> Tensor:
+        """As `embed_target`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
+        return nn.functional.normalize(self._encode(pixels_or_features) - self.center, dim=-1)
+
+    def forward(self, query: Tensor, texts: Texts, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Query and target vectors of a training batch: one call, as wrappers for many workers want it."""
+        return self.forward_query(query, texts), self.forward_target(target)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.video.parameters()):
+            self.video.eval()  # no stochastic depth where nothing learns
+        return self
+
+    def set_center(self, features_ND: Tensor) -> None:
+        """Take the mean of the training set's raw pooled features; of no effect with `center: false`."""
+        if self.config.center:
+            self.center.copy_(features_ND.mean(dim=0))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that query or target vectors depend on."""
+        return module_fingerprint(self, self._settings())
+
+    @property
+    def target_fingerprint(self) -> str:
+        """Hash of everything that target vectors depend on."""
+        return module_fingerprint(self.video, settings(self.video.config), self.center.tolist())
+
+    def save(self, place: Place) -> None:
+        """Write the retriever, its video encoder included, into the folder `place`."""
+        marks = {"fingerprint": self.fingerprint, "target_fingerprint": self.target_fingerprint}
+        folder.write(place, {"kind": "retriever", **self._settings(), **marks}, self, _card(self, marks))
+
+    @classmethod
+    def load(cls, uri: str | Place) -> Self:
+        """The retriever of a folder, an object store (s3://, gs://), a run (runs:/ID/retriever) or the registry
+        (models:/covr@champion), in evaluation mode.
+
+        Raises:
+            UserError: nothing there, or a damaged folder.
+        """
+        place = uri if isinstance(uri, Place) else local_place(uri)
+        config, state = folder.read(place, "retriever")
+        video = AIM(AIMConfig(**config["video"]))
+        text = TextEncoder(TextConfig(**config["text"]), video.dim) if config["text"] else None
+        fusion = build_fusion(FusionConfig(**config["fusion"]), video.dim)
+        retriever = cls(RetrieverConfig(**config["retriever"]), video.requires_grad_(False), text, fusion)
+        folder.load_exactly(retriever, state, str(place))
+        return retriever.eval()
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "retriever": asdict(self.config),
+            "video": settings(self.video.config),
+            "text": None if self.text is None else settings(self.text.config),
+            "fusion": asdict(self.fusion.config),
+        }
+
+    def _preprocess(self, frames_or_features: Tensor) -> Tensor:
+        is_frames = frames_or_features.dtype == torch.uint8
+        return self.video.preprocess(frames_or_features) if is_frames else frames_or_features
+
+    def _encode(self, pixels_or_features: Tensor) -> Tensor:
+        """Raw pooled features (B, D)."""
+        if pixels_or_features.ndim == 5:
+            return self.video.pool(self.video(pixels_or_features))
+        if pixels_or_features.ndim == 2 and pixels_or_features.shape[1] == self.video.dim:
+            return pixels_or_features
+        raise UserError(
+            f"features of shape {tuple(pixels_or_features.shape)}",
+            "query or target",
+            f"give frames (B, T, 3, H, W) or pooled features (B, {self.video.dim})",
+        )
+
+    def _query_video(self, pixels_or_features: Tensor) -> Tensor:
+        video_BD = self._encode(pixels_or_features) - self.center
+        return nn.functional.normalize(video_BD, dim=-1) if self.config.query_video == "unit" else video_BD
+
+
+def build_retriever(cfg_model: DictConfig, video: VideoEncoder, fusion: Kind | None = None) -> ComposedRetriever:
+    """A new retriever as `model` says, around a trained video encoder, which is frozen.
+
+    Args:
+        cfg_model: the `model` node.
+        video: the encoder of both sides.
+        fusion: in place of the configured kind, with the configured sizes: what the single-modality rows train.
+
+    Raises:
+        UserError: text weights that are not given or not there.
+    """
+    config: FusionConfig = build(cfg_model.fusion)
+    module = build_fusion(replace(config, kind=fusion) if fusion else config, video.dim)
+    text = build_text(build(cfg_model.text), video.dim) if module.needs_text else None
+    prepared = RetrieverConfig(center=cfg_model.center, query_video=cfg_model.query_video)
+    return ComposedRetriever(prepared, video.requires_grad_(False), text, module)
+
+
+def _card(retriever: ComposedRetriever, marks: Mapping[str, str]) -> str:
+    size = sum(parameter.numel() for parameter in retriever.parameters())
+    return f"""---
+library_name: covr
+tags: [composed-video-retrieval]
+---
+# Composed video retriever ({retriever.fusion.config.kind})
+
+{size:,} parameters, video encoder included. A query video and a sentence that says what should be different become
+one vector of {retriever.video.dim} values, near (cosine) the vectors of the clips that are asked for.
+
+    from covr.models.retriever import ComposedRetriever
+    retriever = ComposedRetriever.load(".")
+    query = retriever.embed_query(frames, ["show it three times"])   # uint8 RGB (B, T, 3, H, W)
+    target = retriever.embed_target(gallery_frames)
+
+Reads {retriever.video.num_frames} {retriever.video.config.sampling} frames of a clip. Fingerprint
+{marks["fingerprint"]}, of the target side {marks["target_fingerprint"]}.
+"""
