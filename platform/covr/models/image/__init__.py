@@ -1,0 +1,1 @@
+"""Image encoders of the published systems: one picture to its tokens."""

@@ -1,0 +1,152 @@
+"""What every joint model offers: the `ComposedRetriever` protocol over one multimodal network.
+
+Shapes: B queries or targets, T frames, H x W pixels, L text tokens, D width of the embeddings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as transforms
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from covr.clips import Sampling
+from covr.errors import UserError
+from covr.limits import LIMITS
+from covr.models.image.vit import CLIP_MEAN, CLIP_STD
+from covr.models.text.cleaning import Cleaning, clean
+from covr.models.text.tokenizer import VOCABULARY_SIZE, wordpiece
+
+Text = Sequence[str] | Mapping[str, Tensor]
+"""Texts as strings, or as `input_ids` and `attention_mask`, both (B, L)."""
+
+
+class JointRetriever(nn.Module):
+    """A multimodal model that embeds composed queries and targets.
+
+    `embed_*` take what callers have (uint8 frames as decoded, or stored features) and no gradient flows;
+    `forward_*` take what the network reads (normalised float pixels, or features) and are trained through.
+
+    Attributes:
+        config: decides the architecture, the pixels and the tokens; part of the fingerprint.
+        dim: D.
+        similarity: how a query is compared to a target.
+        describes: whether the query side also reads a description of the query clip.
+    """
+
+    similarity: Literal["cosine", "dot"] = "cosine"
+    describes = False
+
+    def __init__(self, config: Any, *, image_size: int, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.image_size = image_size
+        self.dim = dim
+        for name, values in (("mean", CLIP_MEAN), ("std", CLIP_STD)):
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, 1, 3, 1, 1), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+
+    @property
+    def needs(self) -> dict[str, list[str]]:
+        """Features and texts that each side reads."""
+        texts = ["modification", "description"] if self.describes else ["modification"]
+        return {"query": ["tokens", *texts], "target": ["frames"]}
+
+    @property
+    def query_sampling(self) -> Sampling:
+        """The one frame that the query side reads: the middle one."""
+        return Sampling(kind="covr", num_frames=1)
+
+    @property
+    def target_sampling(self) -> Sampling:
+        """The frames of a target: the middles of 15 segments."""
+        return Sampling(kind="covr", num_frames=15)
+
+    def preprocess(self, frames_BTCHW: Tensor) -> Tensor:
+        """Decoded uint8 RGB frames of any size to normalised pixels (B, T, 3, S, S): bicubic, the whole picture."""
+        size = [self.image_size, self.image_size]
+        resized = transforms.resize(frames_BTCHW, size, transforms.InterpolationMode.BICUBIC, antialias=True)
+        return (resized.to(torch.float32) - self.mean) / self.std
+
+    @torch.no_grad()
+    def embed_query(self, frames: Tensor, texts: Text, descriptions: Text | None = None) -> Tensor:
+        """Query vectors (B, D) from uint8 frames (B, T, 3, H, W) or stored features, and texts."""
+        return self.forward_query(self._prepare(frames), texts, descriptions)
+
+    @torch.no_grad()
+    def embed_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Target vectors (B, D) from uint8 frames (B, T, 3, H, W) or stored features."""
+        return self.forward_target(self._prepare(frames), scores)
+
+    def _prepare(self, frames: Tensor) -> Tensor:
+        frames = frames.to(self.mean.device)
+        return self.preprocess(frames) if frames.dtype == torch.uint8 else frames
+
+    def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
+        """Query vectors (B, D) from normalised pixels (B, T, 3, H, W) or features, and texts."""
+        raise NotImplementedError
+
+    def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Target vectors (B, D) from normalised pixels (B, T, 3, H, W) or features."""
+        raise NotImplementedError
+
+    def tokenise(self, text: Text, max_tokens: int, cleaning: Cleaning = "covr") -> tuple[Tensor, Tensor]:
+        """Ids and mask (B, L) of strings, cleaned and cut at `max_tokens`; of a mapping, its own.
+
+        Raises:
+            UserError: strings over the limit, or a mapping without ids and mask.
+        """
+        if isinstance(text, Mapping):
+            if not {"input_ids", "attention_mask"} <= set(text):
+                raise UserError("a tokenised text has input_ids and attention_mask", str(list(text)), "give both")
+            return text["input_ids"].to(self.mean.device), text["attention_mask"].to(self.mean.device)
+        for one in text:
+            if len(one) > LIMITS.max_text_chars:
+                raise UserError(f"a text of {len(one)} characters", one[:40], f"give at most {LIMITS.max_text_chars}")
+        tokens = self.tokenizer(
+            [clean(one, cleaning) for one in text],
+            padding="longest",
+            truncation=True,
+            max_length=max_tokens,
+            return_tensors="pt",
+        )
+        return tokens["input_ids"].to(self.mean.device), tokens["attention_mask"].to(self.mean.device)
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of strings.
+
+        Raises:
+            UserError: it is not at the configured place, or the model is too small for the packaged vocabulary.
+        """
+        source = self.config.tokenizer
+        if source is None:
+            if self.vocab_size < VOCABULARY_SIZE:
+                raise UserError(
+                    f"this model knows {self.vocab_size} tokens, the packaged vocabulary has {VOCABULARY_SIZE}",
+                    type(self).__name__,
+                    "give input_ids and attention_mask, or a tokenizer in model.tokenizer",
+                )
+            return wordpiece()
+        try:
+            return AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"no tokenizer there ({reason})", f"tokenizer={source}", "give a folder or hub id"
+            ) from None
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the table of words."""
+        raise NotImplementedError
+
+
+def middle(frames_BT: Tensor) -> Tensor:
+    """Frame T // 2 of each clip: CoVR's query frame."""
+    return frames_BT[:, frames_BT.shape[1] // 2]

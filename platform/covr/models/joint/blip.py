@@ -1,0 +1,145 @@
+"""CoVR on BLIP: the modification, read with cross-attention to the query picture, against the target's frames.
+
+Ventura et al., "CoVR: Learning Composed Video Retrieval from Web Video Captions", AAAI 2024.
+
+Shapes: B queries or targets, T frames, N image tokens, E image width, P width of the shared space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from covr.errors import UserError
+from covr.models.image.vit import ImageConfig, blip_vit
+from covr.models.joint.base import JointRetriever, Text, middle
+from covr.models.joint.pooling import Pooling, pool_frames
+from covr.models.text.med import MED, MEDConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlipConfig:
+    """Options of `BlipRetriever`; the defaults are BLIP-Large as CoVR uses it."""
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text: MEDConfig = field(default_factory=MEDConfig)
+    projection_dim: int = 256
+    """P, the width of the shared space."""
+    query: Literal["multimodal", "text", "visual"] = "multimodal"
+    """What the query is made of: both inputs, the text alone, or the picture alone."""
+    max_tokens: int = 64
+    """Longest modification, in tokens (published: 35 in training, 64 in testing)."""
+    target_pooling: Pooling = "scores"
+    """How a target's frame vectors become one."""
+    frozen_image: Literal["corrected", "published"] = "corrected"
+    """Whether the frozen image encoder is in evaluation mode while the rest trains; `published` leaves its
+    stochastic depth active."""
+    tokenizer: str | None = None
+    """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary with BLIP's tokens added."""
+
+
+class BlipRetriever(JointRetriever):
+    """A BLIP dual encoder whose text side can read pictures: the layouts `blip` and `covr`."""
+
+    config: BlipConfig
+    similarity = "cosine"
+
+    def __init__(self, config: BlipConfig) -> None:
+        super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)
+        self.visual_encoder = blip_vit(config.image)
+        self.text_encoder = MED(config.text)
+        self.vision_proj = nn.Linear(config.image.dim, config.projection_dim)
+        self.text_proj = nn.Linear(config.text.dim, config.projection_dim)
+        self.freeze()
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.text.vocab_size
+
+    def freeze(self) -> None:
+        """Leave trainable what CoVR trains for this kind of query."""
+        for name, parameter in self.named_parameters():
+            if self.config.query == "visual":
+                trained = name.startswith("visual_encoder.")
+            else:
+                trained = name.startswith(("text_encoder.", "text_proj.")) and not (
+                    self.config.query == "text" and ".crossattention." in name
+                )
+            parameter.requires_grad_(trained)
+
+    def train(self, mode: bool = True) -> BlipRetriever:
+        super().train(mode)
+        if self.config.query != "visual" and self.config.frozen_image == "corrected":
+            self.visual_encoder.eval()
+        return self
+
+    def image_tokens(self, pixels_BCHW: Tensor) -> Tensor:
+        """Normalised pictures to tokens (B, N, E), class token first."""
+        return self.visual_encoder(pixels_BCHW)
+
+    def query_tokens(self, frames: Tensor) -> Tensor:
+        """Tokens (B, N, E) of the middle frame of pixels (B, T, 3, H, W) or of tokens (B, T, N, E), or given ones.
+
+        Raises:
+            UserError: features that are no tokens.
+        """
+        if frames.ndim == 5:
+            return self.image_tokens(middle(frames))
+        tokens_BNE = middle(frames) if frames.ndim == 4 else frames
+        if tokens_BNE.ndim != 3 or tokens_BNE.shape[-1] != self.config.image.dim:
+            raise UserError(
+                f"the query needs image tokens (B, N, {self.config.image.dim}), not {tuple(frames.shape)}",
+                type(self).__name__,
+                "embed the query clips with feature=tokens",
+            )
+        return tokens_BNE
+
+    def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
+        """Composed queries (B, P), of unit length.
+
+        Args:
+            frames: normalised pixels (B, T, 3, H, W), of which frame T // 2 is read; or its tokens (B, N, E).
+            text: modifications, as strings or as `input_ids` and `attention_mask` (B, L) that begin with [CLS].
+            description: not used by this model.
+        """
+        if self.config.query == "visual":
+            return unit(self.vision_proj(self.query_tokens(frames)[:, 0]))
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
+        if self.config.query == "text":
+            return unit(self.text_proj(self.text_encoder.read(ids_BL, mask_BL)[:, 0]))
+        return self.read_with(ids_BL, mask_BL, self.query_tokens(frames))
+
+    def read_with(self, ids_BL: Tensor, mask_BL: Tensor, tokens_BNE: Tensor) -> Tensor:
+        """The multimodal feature of texts and image tokens: [ENC]'s state, projected, of unit length."""
+        return unit(self.text_proj(self.text_encoder.read_with(ids_BL, mask_BL, tokens_BNE)[:, 0]))
+
+    def target_frames(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Frame vectors (B, T, P), of unit length: what the features table keeps of a target."""
+        frames_FNE = self.image_tokens(pixels_BTCHW.flatten(0, 1))
+        return unit(self.vision_proj(frames_FNE[:, 0])).unflatten(0, pixels_BTCHW.shape[:2])
+
+    def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Targets (B, P), of unit length.
+
+        Args:
+            frames: normalised pixels (B, T, 3, H, W), frame vectors (B, T, P), or pooled vectors (B, P).
+            scores: (B, T), for pooling by scores.
+        """
+        if frames.ndim == 5:
+            frames = self.target_frames(frames)
+        if frames.ndim == 3:
+            frames = pool_frames(unit(frames), self.config.target_pooling, scores)
+        return unit(frames)
+
+    def text_target(self, text: Text) -> Tensor:
+        """Feature of the target's caption (B, P), of unit length, for the caption term of the loss."""
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
+        return unit(self.text_proj(self.text_encoder.read(ids_BL, mask_BL)[:, 0]))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows of unit length along the last axis."""
+    return torch.nn.functional.normalize(x, dim=-1)

@@ -1,0 +1,163 @@
+"""CoVR-2 on BLIP-2: 32 queries read picture and modification together; their projected states are averaged.
+
+Ventura et al., "CoVR-2: Automatic Data Construction for Composed Video Retrieval", TPAMI 2024.
+
+Shapes: B queries or targets, T frames, N image tokens, E image width, Q learned queries, P shared width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor, nn
+
+from covr.errors import UserError
+from covr.models.fusion.combiner import Combiner
+from covr.models.image.vit import EVA_GIANT, ImageConfig, eva_vit
+from covr.models.joint.base import JointRetriever, Text, middle
+from covr.models.joint.blip import unit
+from covr.models.joint.pooling import Pooling, pool_frames
+from covr.models.text.qformer import QFormer, QFormerConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blip2Config:
+    """Options of `Blip2Retriever`; the defaults are BLIP-2 with EVA ViT-g as CoVR-2 uses it."""
+
+    image: ImageConfig = EVA_GIANT
+    qformer: QFormerConfig = field(default_factory=QFormerConfig)
+    projection_dim: int = 256
+    """P, the width of the shared space."""
+    query: Literal["multimodal", "text", "visual", "mlp"] = "multimodal"
+    """What the query is made of: both inputs read together, the text alone, the picture alone, or the text's vector
+    and the picture's in a gated combiner (TF-CoVR's BLIP-2 MLP rows)."""
+    combiner: tuple[int, int] = (1024, 2048)
+    """Widths of the combiner's projections and hidden layers, for `mlp`."""
+    query_frames: Literal["middle", "all"] = "middle"
+    """One frame, or each frame read with the text and the results averaged (TF-CoVR's variant)."""
+    mean_of_queries: Literal["published", "corrected"] = "published"
+    """`published` compares means of unit vectors by their dot product; `corrected` makes the means unit vectors."""
+    max_tokens: int = 64
+    """Longest modification, in tokens (published: 32 in training, 64 in testing)."""
+    target_pooling: Pooling = "scores"
+    """How a target's frames become one."""
+    tokenizer: str | None = None
+    """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary with BLIP-2's token added."""
+
+
+class Blip2Retriever(JointRetriever):
+    """Image encoder, its norm, Q-Former and two projections: the layouts `blip2` and `covr2`."""
+
+    config: Blip2Config
+
+    def __init__(self, config: Blip2Config) -> None:
+        super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)
+        self.visual_encoder = eva_vit(config.image)
+        self.ln_vision = nn.LayerNorm(config.image.dim)
+        self.qformer = QFormer(config.qformer)
+        self.vision_proj = nn.Linear(config.qformer.dim, config.projection_dim)
+        self.text_proj = nn.Linear(config.qformer.dim, config.projection_dim)
+        self.combiner = Combiner(self.dim, *config.combiner) if config.query == "mlp" else None
+        self.freeze()
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.qformer.vocab_size
+
+    @property
+    def similarity(self) -> Literal["cosine", "dot"]:  # type: ignore[override]
+        means = self.config.mean_of_queries == "published" and self.config.query != "mlp"
+        return "dot" if means else "cosine"
+
+    def freeze(self) -> None:
+        """Leave trainable what CoVR-2 trains: the Q-Former but its tied embeddings and head, and the projection."""
+        frozen = (
+            "visual_encoder.",
+            "ln_vision.",
+            "vision_proj.",
+            "qformer.head.",
+            "qformer.embeddings.word_embeddings.",
+        )
+        visual = self.config.query == "visual"
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith("visual_encoder.") if visual else not name.startswith(frozen))
+
+    def train(self, mode: bool = True) -> Blip2Retriever:
+        super().train(mode)
+        self.visual_encoder.eval()  # published: the image encoder is forced to evaluation mode
+        return self
+
+    def image_tokens(self, pixels_BCHW: Tensor) -> Tensor:
+        """Normalised pictures to tokens (B, N, E), after the norm."""
+        return self.ln_vision(self.visual_encoder(pixels_BCHW))
+
+    def query_tokens(self, frames: Tensor) -> Tensor:
+        """Tokens (B, T, N, E) of the frames that the query reads.
+
+        Raises:
+            UserError: features that are no tokens.
+        """
+        if self.config.query_frames == "middle" and frames.ndim > 3:
+            frames = middle(frames)[:, None]
+        if frames.ndim == 5:
+            return self.image_tokens(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        if frames.ndim == 3:
+            frames = frames[:, None]
+        if frames.ndim != 4 or frames.shape[-1] != self.config.image.dim:
+            raise UserError(
+                f"the query needs image tokens (B, N, {self.config.image.dim}), not {tuple(frames.shape)}",
+                type(self).__name__,
+                "embed the query clips with feature=tokens",
+            )
+        return frames
+
+    def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
+        """Composed queries (B, P): means of unit vectors, see `mean_of_queries`.
+
+        Args:
+            frames: normalised pixels (B, T, 3, H, W), or tokens (B, N, E) or (B, T, N, E).
+            text: modifications, as strings or as `input_ids` and `attention_mask` (B, L) that begin with [CLS].
+            description: not used by this model.
+        """
+        if self.config.query == "visual":
+            return self._finish(self._rows(self.query_tokens(frames)).mean(dim=(1, 2)))
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
+        if self.config.query == "text":
+            return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
+        if self.combiner is not None:
+            text_BP = unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
+            return self.combiner(self.forward_target(frames), text_BP)
+        tokens_BTNE = self.query_tokens(frames)
+        B, T = tokens_BTNE.shape[:2]
+        ids_FL, mask_FL = ids_BL.repeat_interleave(T, dim=0), mask_BL.repeat_interleave(T, dim=0)
+        states_FQD = self.qformer.read_with(ids_FL, mask_FL, tokens_BTNE.flatten(0, 1))
+        rows_FQP = unit(self.text_proj(states_FQD[:, : self.config.qformer.num_queries]))
+        return self._finish(rows_FQP.mean(dim=1).view(B, T, -1).mean(dim=1))
+
+    def _rows(self, tokens_BTNE: Tensor) -> Tensor:
+        states_FQD = self.qformer.look(tokens_BTNE.flatten(0, 1))
+        return unit(self.vision_proj(states_FQD)).unflatten(0, tokens_BTNE.shape[:2])
+
+    def _finish(self, mean_BP: Tensor) -> Tensor:
+        return mean_BP if self.similarity == "dot" else unit(mean_BP)
+
+    def target_frames(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Frame features (B, T, Q, P), rows of unit length: what the features table keeps of a target."""
+        return self._rows(self.image_tokens(pixels_BTCHW.flatten(0, 1)).unflatten(0, pixels_BTCHW.shape[:2]))
+
+    def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Targets (B, P): means of unit vectors, see `mean_of_queries`.
+
+        Args:
+            frames: normalised pixels (B, T, 3, H, W), frame features (B, T, Q, P), one frame's (B, Q, P), or pooled
+                vectors (B, P).
+            scores: (B, T), for pooling by scores.
+        """
+        if frames.ndim == 5:
+            frames = self.target_frames(frames)
+        if frames.ndim == 4:
+            frames = pool_frames(frames, self.config.target_pooling, scores)
+        if frames.ndim == 3:
+            frames = frames.mean(dim=1)
+        return self._finish(frames)

@@ -1,0 +1,92 @@
+"""TF-CoVR stage 2 as published: stored video vectors, a text encoder and the gated combiner, in one module.
+
+Its parameters are those of the published files, the unused ones included, so that a file goes in and out unchanged.
+To serve one with a video encoder of its own, see `covr.models.retriever.ComposedRetriever`.
+
+Shapes: B queries or targets, L text tokens, D width of the video vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from covr.errors import UserError
+from covr.models.fusion.combiner import Combiner
+from covr.models.joint.base import JointRetriever, Text
+from covr.models.joint.blip import unit
+from covr.models.text.clip import ClipText, ClipTextConfig
+from covr.models.text.qformer import QFormer, QFormerConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TFCoVRConfig:
+    """Options of `TFCoVRRetriever`; the defaults are the published training command's."""
+
+    text: QFormerConfig | ClipTextConfig = field(default_factory=lambda: QFormerConfig(image_dim=768))
+    """The text side of a Q-Former (variant `aim`), or CLIP's text tower (variant `aim_clip`)."""
+    dim: int = 768
+    """D, of the video vectors and of the result."""
+    combiner: tuple[int, int] = (3072, 6144)
+    """Widths of the combiner's projections and hidden layers."""
+    max_tokens: int = 32
+    """Longest modification, in tokens (CLIP's tower: its own 77)."""
+    tokenizer: str | None = None
+    """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary. CLIP's is not packaged."""
+
+
+class TFCoVRRetriever(JointRetriever):
+    """Video vectors (B, D) and modifications to composed queries: the layout `tf-covr`, both text variants."""
+
+    config: TFCoVRConfig
+
+    def __init__(self, config: TFCoVRConfig) -> None:
+        super().__init__(config, image_size=224, dim=config.dim)
+        text = config.text
+        reads_bert = isinstance(text, QFormerConfig)
+        width = text.dim if isinstance(text, QFormerConfig) else text.projection_dim
+        self.qformer = QFormer(text) if isinstance(text, QFormerConfig) else None
+        self.clip_text = ClipText(text) if isinstance(text, ClipTextConfig) else None
+        self.vision_proj = nn.Linear(width, config.dim) if reads_bert else None
+        self.text_proj = nn.Linear(width, config.dim)
+        self.combiner = Combiner(config.dim, *config.combiner)
+        self.freeze()
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.text.vocab_size
+
+    def freeze(self) -> None:
+        """Leave trainable what TF-CoVR trains: combiner, text projection, and the Q-Former's text side."""
+        for module in (self.qformer, self.clip_text, self.vision_proj):
+            if module is not None:
+                module.requires_grad_(False)
+        if self.qformer is not None:
+            self.qformer.freeze_like_published()
+
+    def read(self, text: Text) -> Tensor:
+        """Text vectors (B, D), of unit length."""
+        if self.clip_text is not None:
+            ids_BL, _ = self.tokenise(text, self.config.text.max_positions, "tf-covr")
+            return unit(self.text_proj(self.clip_text.read(ids_BL)))
+        assert self.qformer is not None
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens, "tf-covr")
+        return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
+
+    def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
+        """Composed queries (B, D), of unit length, from raw video vectors (B, D) and modifications."""
+        return self.combiner(self._vectors(frames), self.read(text))
+
+    def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        """Targets (B, D), of unit length, from raw video vectors (B, D)."""
+        return unit(self._vectors(frames))
+
+    def _vectors(self, features: Tensor) -> Tensor:
+        if features.ndim != 2 or features.shape[1] != self.dim:
+            raise UserError(
+                f"this model reads video vectors (B, {self.dim}), not {tuple(features.shape)}",
+                type(self).__name__,
+                "embed the clips with an AIM encoder first",
+            )
+        return features
