@@ -103,7 +103,7 @@ def decode(
         _check_bytes(len(taken) * size, limits)
         wanted = np.unique(taken[taken >= 0]) + first
         pixels = None
-        if decoder == "decord" and decord_backend.reads_rightly(opened, stream):
+        if decoder == "decord" and decord_backend.reads_rightly(opened, stream, line):
             pixels = decord_backend.read(path, line, wanted)
         if pixels is None:
             pixels = pyav_backend.read(opened, stream, line, wanted)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from covr.clips.failure import DecodeFailure
@@ -22,6 +23,8 @@ class Timeline:
     """float64 (N,): seconds from the first frame."""
     keys: np.ndarray
     """int64, ascending: the frames that decoding can start from."""
+    regular: bool
+    """Whether the frame rate is constant and no group of pictures needs frames of another one."""
     fps: float
 
     def __len__(self) -> int:
@@ -63,18 +66,39 @@ def timeline(container: InputContainer, stream: VideoStream) -> Timeline:
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     fps = rate if 0 < rate < 1000 else 25.0  # 25: FFmpeg's own assumption where the header says nothing sensible
     stamps = [p.pts for p in shown]
-    if None in stamps or len(set(stamps)) < len(stamps):
-        return Timeline(pts=None, times=np.arange(len(shown)) / fps, keys=np.zeros(1, np.int64), fps=fps)
+    # AVI stores no times of presentation; FFmpeg's guesses go wrong where frames are reordered.
+    if None in stamps or len(set(stamps)) < len(stamps) or container.format.name == "avi":
+        keys = np.zeros(1, np.int64)
+        return Timeline(pts=None, times=np.arange(len(shown)) / fps, keys=keys, regular=False, fps=fps)
     pts = np.array(stamps, np.int64)
     order = np.argsort(pts)
     pts = pts[order]
     times = (pts - pts[0]) * float(stream.time_base or 0)
-    keys = np.flatnonzero(np.array([p.is_keyframe for p in shown])[order])
+    is_key = np.array([p.is_keyframe for p in shown])
+    keys = np.flatnonzero(is_key[order])
+    closed = np.array_equal(keys, np.flatnonzero(is_key)) and all(_restarts(p) for p in shown if p.is_keyframe)
+    gaps = np.diff(pts)
+    regular = closed and bool(len(gaps) == 0 or np.ptp(gaps) <= 1)  # 1: rounding to the unit of the stream
     declared_s = declared_seconds(container, stream)
     # A container without a frame count that stops well before its declared end has been cut off.
     if not stream.frames and len(container.streams) == 1 and times[-1] + 1 / fps < 0.9 * declared_s:
         raise DecodeFailure("corrupt", f"the frames end at {times[-1]:.2f} s of the {declared_s:.2f} s declared")
-    return Timeline(pts=pts, times=times, keys=keys, fps=fps)
+    return Timeline(pts=pts, times=times, keys=keys, regular=regular, fps=fps)
+
+
+def _restarts(key: Packet) -> bool:
+    """Whether a key packet leaves no reference to frames before it: of H.264, whether it holds an IDR slice.
+
+    Reads the 4-byte lengths of NAL units that MP4 and Matroska store; other layouts count as no.
+    """
+    if key.stream.codec_context.codec.canonical_name != "h264":
+        return True
+    units, at = memoryview(key), 0
+    while at + 4 < len(units):
+        if units[at + 4] & 31 == 5:
+            return True
+        at += 4 + int.from_bytes(units[at : at + 4], "big")
+    return False
 
 
 def declared_seconds(container: InputContainer, stream: VideoStream) -> float:
