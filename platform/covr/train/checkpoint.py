@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 FILE = "state.safetensors"
@@ -29,8 +29,8 @@ def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recor
 
 def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put the state in `folder` into `model` and `optimizer`, in place; return the record."""
+    stored = load_file(folder / FILE)
     with safe_open(folder / FILE, framework="pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a mapping
         record = json.loads(file.metadata()["record"])
     with torch.no_grad():
         for name, value in _state(model).items():
@@ -52,7 +52,7 @@ def _state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{names[parameter]}:{key}": torch.as_tensor(value)
         for parameter, state in optimizer.state.items()

@@ -6,7 +6,7 @@ import json
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -66,9 +66,9 @@ def fit(
         ray.train.TrainingFailedError: workers failed more often than `workers.max_failures`.
     """
     _discard_torn_snapshot(checkpoints / name)
-    progress = ray.remote(num_cpus=0)(Progress).remote()
-    trainer = TorchTrainer(
-        work,
+    progress: Any = ray.remote(num_cpus=0)(Progress).remote()
+    trainer: Any = TorchTrainer(
+        cast(Any, work),  # Ray's annotation knows of no return value
         train_loop_config={
             "assignment": Assignment(
                 make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress
@@ -99,7 +99,7 @@ def fit(
     return result
 
 
-def _run(trainer: TorchTrainer, progress: Any) -> dict[str, Any] | None:
+def _run(trainer: Any, progress: Any) -> dict[str, Any] | None:
     """What rank 0 returned; the driver's own thread prints, and so stays open to Ctrl-C."""
     outcome: Future = Future()
 

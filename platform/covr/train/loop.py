@@ -91,7 +91,7 @@ class Loop:
             rank=context.get_world_rank(),
             world=world,
             device=ray.train.torch.get_device(),
-            data_cpus=self.workers.data_cpus / world,
+            data_cpus=self.workers.data_cpus,
         )
         torch.manual_seed(self.recipe.seed)
         self.task = assignment.make_task(self.shard)

@@ -27,12 +27,16 @@ class Rows:
     valid: np.ndarray
     """bool, of the same length; False marks padding, and padding comes last."""
 
-    def part(self, rank: int, world: int) -> Rows:
-        """What `rank` of `world` gets: L = ceil(B / W) rows, padded."""
-        length = -(-len(self.rows) // world)
-        places = np.arange(rank * length, (rank + 1) * length)
+    def padded(self, world: int) -> Rows:
+        """W * L rows, L = ceil(B / W), in the order of the ranks that get L each."""
+        places = np.arange(-(-len(self.rows) // world) * world)
         inside = np.minimum(places, len(self.rows) - 1)
         return Rows(rows=self.rows[inside], valid=self.valid[inside] & (places == inside))
+
+    def part(self, rank: int, world: int) -> slice:
+        """Where in `padded(world)` the L rows of `rank` lie."""
+        length = -(-len(self.rows) // world)
+        return slice(rank * length, (rank + 1) * length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +68,9 @@ class Order:
         permutation = _permutation(self.num_rows, self.seed, self.epoch(step))
         return Rows(rows=permutation[places % self.num_rows], valid=places < self.num_rows)
 
-    def generator(self, step: int, purpose: str) -> np.random.Generator:
-        """Random numbers of a step for one purpose, the same on every rank, attempt and machine."""
-        return np.random.default_rng([self.seed, step, *purpose.encode()])
+    def generator(self, step: int, place: int = -1) -> np.random.Generator:
+        """Random numbers of a step, or of one place in its global batch: the same on every rank and attempt."""
+        return np.random.default_rng([self.seed, step, place + 1])
 
 
 @lru_cache(maxsize=2)

@@ -19,8 +19,8 @@ class Shard:
     rank: int
     world: int
     device: torch.device
-    data_cpus: float
-    """Ray CPUs that this worker's own data pipeline may use."""
+    data_cpus: int
+    """Ray CPUs of this worker's own data pipeline."""
 
 
 class Task(Protocol):

@@ -22,7 +22,7 @@ class Workers:
     threads: int
     """CPU threads, and Ray CPUs, of a worker."""
     data_cpus: int
-    """Ray CPUs left to the Ray Data pipelines that feed all workers."""
+    """Ray CPUs of the Ray Data pipeline that feeds a worker; 0 where it needs none."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     max_failures: int = 2
     """Worker failures after which training is given up."""
@@ -41,7 +41,7 @@ class Workers:
 
     @classmethod
     def from_config(cls, trainer: DictConfig, cluster: Cluster, *, data_cpus: int) -> Workers:
-        """The workers that the `trainer` options ask for on this cluster, with `data_cpus` kept free of them.
+        """The workers that the `trainer` options ask for on this cluster, each beside its `data_cpus`.
 
         Raises:
             UserError: an unknown option, or a plan that the cluster cannot hold.
@@ -57,8 +57,9 @@ class Workers:
             )
         threads = trainer.threads
         if threads == "auto":
-            threads = max(1, int((cluster.num_cpus - data_cpus) // max(trainer.devices, 1)))
-        require({"training workers": trainer.devices * threads, "clip loading": data_cpus}, cluster)
+            threads = max(1, int(cluster.num_cpus // max(trainer.devices, 1)) - data_cpus)
+        plan = {"training workers": trainer.devices * threads, "clip loading": trainer.devices * data_cpus}
+        require({part: cpus for part, cpus in plan.items() if cpus}, cluster)
         return cls(
             num=trainer.devices,
             use_gpu=use_gpu,

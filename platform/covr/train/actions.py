@@ -1,0 +1,220 @@
+"""Stage 1 as a training task: a video encoder learns to tell action classes apart.
+
+Shapes: L clips of a batch on this rank, T frames, C classes of a head.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from covr.clips import Sampling
+from covr.errors import UserError
+from covr.models import AIM, ActionClassifier, build_video, save_video
+from covr.storage import Place
+from covr.tracking import RunLogger
+from covr.train.augment import Augment
+from covr.train.classes import IGNORED, Classes
+from covr.train.order import Order
+from covr.train.stream import stream
+from covr.train.task import Shard
+
+EVALUATION_BATCH = 64
+
+
+class Frames(Protocol):
+    """Where resized frames of a clip come from; picklable."""
+
+    def frames(self, clip_id: str) -> np.ndarray:
+        """uint8 (F, 3, H, W) in the order of time."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionSettings:
+    """What decides the result of stage 1 beside the recipe."""
+
+    label_smoothing: float
+    attribute_weight: float
+    """Of the sum of the auxiliary losses, one per attribute; 0: no auxiliary heads."""
+    attribute_smoothing: float
+    dropout: float
+    freeze: Literal["none", "aim"]
+    """`aim`: all but temporal embedding, adapters, last norm and heads."""
+    augment: Augment
+
+    def __post_init__(self) -> None:
+        if self.freeze not in ("none", "aim"):
+            raise UserError("unknown freezing rule", f"model.pretrain.freeze={self.freeze}", "choose none or aim")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchLoader:
+    """Makes this rank's frames of a step from the step's number, in whichever process."""
+
+    frames: Frames
+    clip_ids: list[str]
+    can_mirror: np.ndarray
+    order: Order
+    augment: Augment
+    sampling: Sampling
+    shard_rank: int
+    shard_world: int
+
+    def mirrored(self, step: int) -> np.ndarray:
+        """Which rows of the padded global batch are mirrored, bool."""
+        rows = self.order.global_batch(step).padded(self.shard_world).rows
+        drawn = self.augment.mirrored(self.order.batch_size, self.order.generator(step))
+        return np.resize(drawn, len(rows)) & self.can_mirror[rows]
+
+    def __call__(self, step: int) -> np.ndarray:
+        """uint8 (L, T, 3, H, W)."""
+        batch = self.order.global_batch(step)
+        part = batch.part(self.shard_rank, self.shard_world)
+        rows, mirrored = batch.padded(self.shard_world).rows, self.mirrored(step)
+        return np.stack(
+            [
+                self.augment(
+                    self.frames.frames(self.clip_ids[rows[place]]),
+                    self.sampling,
+                    bool(mirrored[place]),
+                    self.order.generator(step, place),
+                )
+                for place in range(part.start, part.stop)
+            ]
+        )
+
+
+class ActionTask:
+    """Cross-entropy on action labels, with auxiliary heads on their attributes where the settings ask for them.
+
+    Args:
+        shard: this worker's place.
+        model: the `model` configuration; its `video` and `init` are built.
+        settings: losses, dropout, augmentation.
+        clips: clips table, all splits.
+        frames: the clips' frames, resized for the encoder.
+        out: the folder that gets `model/`, `classes.json` and `confusion.json`.
+        logger: gets the confusion matrix as an artifact.
+    """
+
+    primary = "top-1"
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        model: DictConfig,
+        settings: ActionSettings,
+        clips: pa.Table,
+        frames: Frames,
+        out: Place,
+        logger: RunLogger,
+    ) -> None:
+        self.shard, self.settings, self.frames, self.out, self.logger = shard, settings, frames, out, logger
+        self.splits = {name: clips.filter(pc.equal(clips["split"], name)) for name in ("train", "val", "test")}
+        train = self.splits["train"]
+        self.classes = Classes.of(train, with_attributes=settings.attribute_weight > 0)
+        self.encoder = build_video(model)
+        if settings.freeze == "aim" and isinstance(self.encoder, AIM):
+            self.encoder.freeze()
+        self.model: nn.Module = ActionClassifier(
+            self.encoder, self.classes.labels, self.classes.attributes, settings.dropout
+        )
+        self.num_rows = len(train)
+
+    def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
+        train, augment = self.splits["train"], self.settings.augment
+        as_seen = self.classes.targets(train)
+        in_mirror, can_mirror = as_seen, np.zeros(len(train), dtype=bool)
+        if augment.flip is not None:
+            in_mirror, can_mirror = self.classes.mirrored(train, augment.flip)
+        load = BatchLoader(
+            frames=self.frames,
+            clip_ids=train["clip_id"].to_pylist(),
+            can_mirror=can_mirror,
+            order=order,
+            augment=augment,
+            sampling=self.encoder.sampling,
+            shard_rank=self.shard.rank,
+            shard_world=self.shard.world,
+        )
+        batches = stream(load, first, last, cpus=self.shard.data_cpus, batch_bytes=load(first).nbytes)
+        for step, frames_LTCHW in zip(range(first, last), batches, strict=True):
+            batch = order.global_batch(step)
+            rows = batch.padded(self.shard.world)
+            targets = np.where(load.mirrored(step)[:, None], in_mirror[rows.rows], as_seen[rows.rows])
+            targets[~rows.valid] = IGNORED
+            yield {
+                "frames": torch.from_numpy(frames_LTCHW),
+                "targets": torch.from_numpy(targets[batch.part(self.shard.rank, self.shard.world)]),
+                "counts": (targets != IGNORED).sum(axis=0).tolist(),
+            }
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        return model(self.encoder.normalise(batch["frames"]))
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> Tensor:
+        smoothing = {"label": self.settings.label_smoothing}
+        weights = {"label": 1.0}
+        total = torch.zeros((), device=batch["targets"].device)
+        for column, name in enumerate(self.classes.heads):
+            summed = cross_entropy(
+                outputs[name].float(),
+                batch["targets"][:, column],
+                ignore_index=IGNORED,
+                label_smoothing=smoothing.get(name, self.settings.attribute_smoothing),
+                reduction="sum",
+            )
+            total = total + weights.get(name, self.settings.attribute_weight) * summed / max(batch["counts"][column], 1)
+        return total
+
+    def validate(self) -> dict[str, float]:
+        return self._accuracy("val")[0]
+
+    def finish(self) -> dict[str, Any]:
+        with torch.inference_mode():
+            accuracy, confusion = self._accuracy("test")
+        matrix = {"labels": self.classes.labels, "counts": confusion.tolist()}
+        (self.out / "confusion.json").write_json(matrix)
+        self.logger.log_artifact("confusion.json", json.dumps(matrix).encode())
+        (self.out / "classes.json").write_json({"labels": self.classes.labels, "attributes": self.classes.attributes})
+        save_video(self.encoder, self.out / "model")
+        attributes = {name: accuracy[f"accuracy/{name}"] for name in self.classes.attributes}
+        return {
+            "top1": accuracy["top-1"],
+            "top5": accuracy["top-5"],
+            "attributes": attributes,
+            "encoder": self.encoder.fingerprint(),
+        }
+
+    def _accuracy(self, split: str) -> tuple[dict[str, float], np.ndarray]:
+        """Shares of right answers on a split, and its confusion matrix (true label, answer)."""
+        clips = self.splits[split]
+        targets, ids = self.classes.targets(clips), clips["clip_id"].to_pylist()
+        sampling, hits = self.encoder.sampling, dict.fromkeys((*self.classes.heads, "top-5"), 0)
+        confusion = np.zeros((len(self.classes.labels),) * 2, dtype=np.int64)
+        for start in range(0, len(ids), EVALUATION_BATCH):
+            chosen = [self.frames.frames(clip_id) for clip_id in ids[start : start + EVALUATION_BATCH]]
+            frames_BTCHW = torch.from_numpy(np.stack([clip[sampling.indices(len(clip))] for clip in chosen]))
+            outputs = self.model(self.encoder.normalise(frames_BTCHW.to(self.shard.device)))
+            truth = targets[start : start + EVALUATION_BATCH]
+            for column, name in enumerate(self.classes.heads):
+                hits[name] += int((outputs[name].argmax(1).cpu().numpy() == truth[:, column]).sum())
+            best = outputs["label"].topk(min(5, len(self.classes.labels))).indices.cpu().numpy()
+            hits["top-5"] += int((best == truth[:, :1]).any(axis=1).sum())
+            known = truth[:, 0] != IGNORED
+            np.add.at(confusion, (truth[known, 0], best[known, 0]), 1)
+        shares = {name: count / max(len(ids), 1) for name, count in hits.items()}
+        attributes = {f"accuracy/{name}": shares[name] for name in self.classes.attributes}
+        return {"top-1": shares["label"], "top-5": shares["top-5"], **attributes}, confusion

@@ -1,0 +1,172 @@
+"""Stage 2 as a job: every trainable row of the comparison is a retriever of its own, on the same budget and seeds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from covr.cluster.session import connect
+from covr.config.compose import build
+from covr.embed.read import pooled
+from covr.errors import UserError
+from covr.evaluate.queries import Queries
+from covr.job import Job
+from covr.models import ComposedRetriever, build_retriever, load_video
+from covr.models.folder import load_exactly
+from covr.models.fusion import Kind
+from covr.models.video.encoder import VideoEncoder
+from covr.storage import Place
+from covr.storage.place import fingerprint
+from covr.tracking import RunLogger
+from covr.train.fit import fit
+from covr.train.recipe import Recipe
+from covr.train.triplets import TripletTask
+from covr.train.vectors import Vectors
+from covr.train.workers import Workers
+
+CHANCE = "chance"  # nothing to train
+FUSION_OF: dict[str, Kind | None] = {
+    "composed": None,  # as configured
+    "text-only": "text-only",
+    "video-only": "video-only",
+    "average": "average",
+}
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train each row of `cfg.rows` and save it as `retrievers/<row>/`.
+
+    `average` has nothing of its own to train: its text side is that of `text-only`.
+
+    Raises:
+        UserError: an unknown row, or a step before this one was not run.
+    """
+    rows = [row for row in job.cfg.rows if row != CHANCE]
+    for row in rows:
+        if row not in FUSION_OF:
+            raise UserError(f"no row {row!r}", "rows", f"choose from {', '.join([*FUSION_OF, CHANCE])}")
+    model_place = job.root / "pretrain" / "model"
+    if not model_place.is_dir():
+        raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
+    queries = [Queries.read(job.root, split) for split in ("train", "val")]
+    video = load_video(model_place)
+    inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": video.fingerprint()}
+    trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
+    results = {row: _train(job, row, queries, video, inputs) for row in trained}
+    if "average" in rows:
+        results["average"] = _average(job, video)
+    return results
+
+
+def _train(job: Job, row: str, queries: list[Queries], video: VideoEncoder, inputs: dict[str, str]) -> dict[str, Any]:
+    model, out = job.cfg.model, job.root / "retrievers" / row
+    if model.loss_terms.si_tc:
+        raise UserError("there is no loss on captions", "model.loss_terms.si_tc", "set it to 0")
+    parts = (
+        "text",
+        "fusion",
+        "center",
+        "query_video",
+        "loss",
+        "loss_terms",
+        "optimizer",
+        "scheduler",
+        "ckpt",
+        "finetune",
+    )
+    settings = {
+        "row": row,
+        "seed": job.cfg.seed,
+        "precision": job.cfg.trainer.precision,
+        **{part: _plain(model[part]) for part in parts},
+    }
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        workers = Workers.from_config(job.cfg.trainer, connect(job.cfg.machine), data_cpus=0)
+        make_task = partial(
+            TripletTask,
+            build=partial(_retriever, model, FUSION_OF[row], job.root / "pretrain" / "model"),
+            loss=build(model.loss),
+            weight=model.loss_terms.si_ti,
+            root=job.root,
+            vectors=_vectors(job.root, queries, video),
+            out=out,
+        )
+        return fit(
+            make_task,
+            recipe=Recipe(
+                max_epochs=model.finetune.max_epochs,
+                batch_size=model.finetune.batch_size,
+                lr=model.optimizer.lr,
+                weight_decay=model.optimizer.weight_decay,
+                warmup=model.scheduler.warmup,
+                clip_grad=model.finetune.clip_grad,
+                seed=job.cfg.seed,
+                optimizer=model.optimizer.name,
+                scheduler=model.scheduler.name,
+            ),
+            workers=workers,
+            logger=run,
+            checkpoints=job.root / "finetune" / "checkpoints" / row,
+            name=fingerprint(settings, inputs)[:16],
+        )
+
+    return job.step(f"finetune/{row}", settings=settings, inputs=inputs, outputs=[out / "config.json"], work=work)
+
+
+def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
+    """Put the text encoder of the text-only retriever beside the video vector, as trained."""
+    source, out = job.root / "retrievers" / "text-only", job.root / "retrievers" / "average"
+    if not source.is_dir():
+        raise UserError("the row average takes its text encoder from text-only", "rows", "add text-only to rows")
+    text_only = ComposedRetriever.load(source)
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        retriever = build_retriever(job.cfg.model, video, "average")
+        retriever.center.copy_(text_only.center)
+        _load_part(retriever.text, text_only.text, str(source))
+        retriever.save(out)
+        return {"fingerprint": retriever.fingerprint, "target_fingerprint": retriever.target_fingerprint}
+
+    return job.step(
+        "finetune/average",
+        settings={"row": "average", "query_video": job.cfg.model.query_video},
+        inputs={"text-only": text_only.fingerprint, "encoder": video.fingerprint()},
+        outputs=[out / "config.json"],
+        work=work,
+    )
+
+
+def _retriever(model: DictConfig, fusion: Kind | None, video: Place) -> ComposedRetriever:
+    """A new retriever around the stage-1 encoder, started from `model.ckpt.path` where one is given."""
+    retriever = build_retriever(model, load_video(video), fusion)
+    if model.ckpt.path is not None:
+        start = ComposedRetriever.load(model.ckpt.path)
+        _load_part(retriever.text, start.text, model.ckpt.path)
+        if retriever.fusion.config.kind == start.fusion.config.kind:
+            _load_part(retriever.fusion, start.fusion, model.ckpt.path)
+    return retriever
+
+
+def _load_part(part: nn.Module | None, source: nn.Module | None, where: str) -> None:
+    if part is not None and source is not None:
+        load_exactly(part, source.state_dict(), where)
+
+
+def _vectors(root: Place, queries: list[Queries], video: VideoEncoder) -> Place:
+    """The file of all vectors that stage 2 reads, written from the features table unless it is there."""
+    lists = [clips for split in queries for _, clips in split.groups("corrected")]
+    lists += [split.triplets["query_clip"].to_pylist() for split in queries]
+    lists += [split.triplets["target_clips"].combine_chunks().flatten().to_pylist() for split in queries]
+    clip_ids = sorted({clip for clips in lists for clip in clips})
+    place = root / "finetune" / "vectors" / f"{fingerprint(video.fingerprint(), clip_ids)[:16]}.arrow"
+    if not place.exists():
+        Vectors.write(place, clip_ids, pooled(root, video, clip_ids))
+    return place
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

@@ -1,0 +1,43 @@
+"""Batches made by Ray Data on CPU workers while a training worker steps, one stream for all remaining steps.
+
+Ray Data only fetches: its rows are step numbers, in our order, and every row comes back as that step's batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import ray.data
+from ray.data import DataContext, ExecutionOptions, ExecutionResources
+
+BLOCK_BYTES = 8 << 20  # of a task's result: large enough to hide the cost of a task, small enough to start soon
+
+
+def stream(
+    load: Callable[[int], np.ndarray], first: int, last: int, *, cpus: int, batch_bytes: int
+) -> Iterator[np.ndarray]:
+    """`load(step)` for first <= step < last, in order, computed ahead on `cpus` CPUs of the cluster.
+
+    Args:
+        load: makes a batch from the step's number alone; picklable. All batches have one shape.
+        batch_bytes: the size of a batch.
+    """
+    if first >= last:
+        return
+    steps_per_task = max(1, BLOCK_BYTES // max(batch_bytes, 1))
+
+    def load_block(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"batch": np.stack([load(first + int(row)) for row in rows["id"]])}
+
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.execution_options = ExecutionOptions(
+        resource_limits=ExecutionResources.for_limits(cpu=cpus), preserve_order=True
+    )
+    with DataContext.current(context):
+        batches = ray.data.range(last - first, override_num_blocks=-(-(last - first) // steps_per_task)).map_batches(
+            load_block, batch_size=None
+        )
+    for batch in batches.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
+        yield batch["batch"][0]

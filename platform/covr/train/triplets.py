@@ -1,0 +1,176 @@
+"""Stage 2 as a training task: fusion and text encoder learn to find the target's vector.
+
+Shapes: P rows of the padded global batch, L of them on this rank, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor, nn
+
+from covr.evaluate.answers import answers
+from covr.evaluate.metrics import PRIMARY, per_query, percent
+from covr.evaluate.queries import Queries
+from covr.evaluate.rank import rank_embeddings
+from covr.losses import ContrastiveLoss, gather_rows
+from covr.models import ComposedRetriever
+from covr.storage import Place
+from covr.train.order import Order
+from covr.train.task import Shard
+from covr.train.vectors import Vectors
+
+VALIDATION_BATCH = 256
+VALIDATION_DEPTH = 10
+
+
+class RightAnswers:
+    """Which clips are right for which triplets.
+
+    Args:
+        triplets: rows of the triplets table.
+        vectors: gives clips their numbers.
+    """
+
+    def __init__(self, triplets: pa.Table, vectors: Vectors) -> None:
+        targets = triplets["target_clips"].combine_chunks()
+        self.clips = vectors.rows(targets.flatten().to_pylist())
+        """Right answers of all triplets, one triplet after another."""
+        self.counts = pc.list_value_length(targets).to_numpy().astype(np.int64)
+        self.starts = np.cumsum(self.counts) - self.counts
+        labels = triplets["target_label"].combine_chunks().dictionary_encode()
+        self.labels = pc.fill_null(labels.indices, -1).to_numpy()
+        self._num_clips = len(vectors.values)
+        self._pairs = np.unique(np.repeat(np.arange(len(triplets)), self.counts) * self._num_clips + self.clips)
+
+    def include(self, triplets: np.ndarray, clips: np.ndarray, clip_labels: np.ndarray) -> np.ndarray:
+        """Whether a clip is right for a triplet: one of its answers, or of its target label. Shapes broadcast."""
+        wanted = triplets * self._num_clips + clips
+        listed = self._pairs[np.minimum(np.searchsorted(self._pairs, wanted), len(self._pairs) - 1)] == wanted
+        return listed | ((self.labels[triplets] == clip_labels) & (clip_labels >= 0))
+
+
+class TripletTask:
+    """HN-NCE between query vectors and target vectors, both from frozen clip vectors.
+
+    Each epoch every triplet is read once: its query clip as given, one of its right answers and one of its wordings
+    drawn at random. What else is right for a row is never its negative.
+
+    Args:
+        shard: this worker's place.
+        build: makes the retriever; the text encoder and the fusion are trained, the video encoder is frozen.
+        loss: the contrastive loss.
+        weight: its factor.
+        root: storage root with the tables.
+        vectors: the clips' vectors, see `covr.train.vectors`.
+        out: the folder that gets the trained retriever.
+    """
+
+    primary = PRIMARY
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        build: Callable[[], ComposedRetriever],
+        loss: ContrastiveLoss,
+        weight: float,
+        root: Place,
+        vectors: Place,
+        out: Place,
+    ) -> None:
+        self.shard, self._loss, self._weight, self._out = shard, loss, weight, out
+        self.vectors = Vectors(vectors)
+        self.train, self.val = (Queries.read(root, split) for split in ("train", "val"))
+        triplets = self.train.triplets
+        self.num_rows = len(triplets)
+        self.right = RightAnswers(triplets, self.vectors)
+        self.query_clips = self.vectors.rows(triplets["query_clip"].to_pylist())
+        self.wordings: list[list[str]] = triplets["modifications"].to_pylist()
+        self.retriever = build()
+        seen = np.unique(np.concatenate([self.query_clips, self.right.clips]))
+        self.retriever.set_center(torch.from_numpy(self.vectors.values[seen]))
+        if self.retriever.text is not None:
+            texts = {text for wordings in self.wordings for text in wordings}
+            self.retriever.text.to(shard.device).remember(sorted(texts.union(self.val.texts())))
+        self.model: nn.Module = self.retriever
+
+    def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
+        for step in range(first, last):
+            batch = order.global_batch(step)
+            padded, part = batch.padded(self.shard.world), batch.part(self.shard.rank, self.shard.world)
+            rows, local = padded.rows, padded.rows[part]
+            draws = np.resize(order.generator(step).random((order.batch_size, 2)), (len(rows), 2))
+            chosen = (draws[:, 0] * self.right.counts[rows]).astype(np.int64)
+            targets, labels = self.right.clips[self.right.starts[rows] + chosen], self.right.labels[rows]
+            texts = [
+                self.wordings[row][int(draw * len(self.wordings[row]))]
+                for row, draw in zip(local, draws[part, 1], strict=True)
+            ]
+            yield {
+                "rows": local,
+                "query": torch.from_numpy(self.vectors.values[self.query_clips[local]]),
+                "texts": texts,
+                "target": torch.from_numpy(self.vectors.values[targets[part]]),
+                # Row i and column j: is target j right for query i, and is target i right for query j?
+                "positives_rows": torch.from_numpy(self.right.include(local[:, None], targets, labels)),
+                "positives_columns": torch.from_numpy(
+                    self.right.include(rows, targets[part][:, None], labels[part][:, None])
+                ),
+                "valid": torch.from_numpy(padded.valid),
+                "offset": part.start,
+            }
+
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        return model(batch["query"], batch["texts"], batch["target"])
+
+    def loss(self, outputs: tuple[Tensor, Tensor], batch: dict[str, Any]) -> Tensor:
+        query_LD, target_LD = (vectors.float() for vectors in outputs)
+        return self._weight * self._loss.local(
+            query_LD,
+            target_LD,
+            gather_rows(query_LD),
+            gather_rows(target_LD),
+            batch["offset"],
+            batch["positives_rows"],
+            batch["positives_columns"],
+            batch["valid"],
+        )
+
+    def validate(self) -> dict[str, float]:
+        """mAP@10 of the validation split, in percent, corrected protocol."""
+        metrics = []
+        for queries, clips in self.val.groups("corrected"):
+            triplets, texts = queries.triplets, queries.texts()
+            features_QD = self._features(triplets["query_clip"].to_pylist())
+            made = [
+                self.retriever.embed_query(
+                    features_QD[start : start + VALIDATION_BATCH], texts[start : start + VALIDATION_BATCH]
+                )
+                for start in range(0, len(texts), VALIDATION_BATCH)
+            ]
+            runs = rank_embeddings(
+                torch.cat(made).float().cpu().numpy(),
+                self.retriever.embed_target(self._features(clips)).float().cpu().numpy(),
+                query_ids=triplets["query_id"].to_pylist(),
+                query_clips=triplets["query_clip"].to_pylist(),
+                gallery_clips=clips,
+                depth=VALIDATION_DEPTH,
+            )
+            judged = answers(runs, triplets, pa.table({"clip_id": clips}), "corrected", "validation")
+            metrics.append(per_query(judged, "corrected")[PRIMARY])
+        return percent({PRIMARY: np.concatenate(metrics)})
+
+    def finish(self) -> dict[str, Any]:
+        self.retriever.save(self._out)
+        marks = {"fingerprint": self.retriever.fingerprint, "target_fingerprint": self.retriever.target_fingerprint}
+        with torch.inference_mode():
+            return {**marks, **self.validate()}
+
+    def _features(self, clip_ids: list[str]) -> Tensor:
+        return torch.from_numpy(self.vectors.values[self.vectors.rows(clip_ids)]).to(self.shard.device)

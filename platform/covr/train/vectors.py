@@ -1,0 +1,47 @@
+"""Clip vectors in one memory-mapped Arrow file, shared by all workers of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from covr.errors import UserError
+from covr.storage import Place
+
+
+class Vectors:
+    """Raw pooled features of clips, read where they lie.
+
+    Attributes:
+        values: float32 (N, D), memory-mapped from a local place, else in memory; not to be written to.
+    """
+
+    def __init__(self, place: Place) -> None:
+        source = pa.memory_map(str(place.local())) if place.is_local else pa.BufferReader(place.read_bytes())
+        table = pa.ipc.open_file(source).read_all().combine_chunks()
+        self._rows = {clip_id: row for row, clip_id in enumerate(table["clip_id"].to_pylist())}
+        flat = table["value"].chunk(0).flatten().to_numpy(zero_copy_only=True)
+        self.values = flat.reshape(len(table), -1)
+
+    def rows(self, clip_ids: Sequence[str]) -> np.ndarray:
+        """Where the clips' vectors lie, int64.
+
+        Raises:
+            UserError: a clip without a vector.
+        """
+        try:
+            return np.array([self._rows[clip_id] for clip_id in clip_ids], dtype=np.int64)
+        except KeyError as missing:
+            raise UserError("a clip has no vector", f"clip {missing.args[0]}", "run jobs/embed.py") from None
+
+    @staticmethod
+    def write(place: Place, clip_ids: Sequence[str], values_ND: np.ndarray) -> None:
+        """Write the file whole or not at all."""
+        values = pa.FixedSizeListArray.from_arrays(pa.array(values_ND.reshape(-1)), values_ND.shape[1])
+        table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "value": values})
+        buffer = pa.BufferOutputStream()
+        with pa.ipc.new_file(buffer, table.schema) as writer:
+            writer.write_table(table)
+        place.write_bytes(buffer.getvalue().to_pybytes())
