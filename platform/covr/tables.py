@@ -91,6 +91,7 @@ QUARANTINE = _schema(
     "quarantine",
     {
         "clip_id": pa.string(),
+        "key": pa.string(),  # of the work that was refused (covr.embed.keys); null: refused at ingest
         "uri": pa.string(),
         "stage": pa.string(),
         "reason": pa.string(),  # a short fixed word, e.g. corrupt, empty, not-a-video, no-video-stream, over-limit
