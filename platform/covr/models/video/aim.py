@@ -53,8 +53,6 @@ class AIMConfig:
     """What one draw drops: a clip (corrected), or a spatial token of the whole batch (published slip)."""
     stem: Literal["patch", "conv"] = "patch"
     """Linear patches, or four strided convolutions."""
-    stem_norm: Literal["group", "batch"] = "group"
-    """Normalisation in the convolutional stem."""
     frame_difference: bool = False
     """Add the difference to the previous frame as three more input channels."""
     init: Literal["published", "xavier"] = "published"
@@ -151,7 +149,7 @@ class AIM(VideoEncoder):
             pre_norm=True,
             weight_init="skip",
             drop_path_rate=config.drop_path,
-            embed_layer=partial(ConvStem, norm=config.stem_norm) if config.stem == "conv" else PatchEmbed,
+            embed_layer=partial(ConvStem, num_frames=config.num_frames) if config.stem == "conv" else PatchEmbed,
             norm_layer=partial(LayerNorm, eps=1e-5),
             act_layer=config.activation,
             block_fn=partial(AIMBlock, config=config),  # type: ignore[arg-type]  # a factory will do
