@@ -32,6 +32,8 @@ class TFCoVRConfig:
     """Widths of the combiner's projections and hidden layers."""
     max_tokens: int = 32
     """Longest modification, in tokens (CLIP's tower: its own 77)."""
+    clip_prefix: str = "clip."
+    """Where a file of the variant `aim_clip` keeps CLIP's text tower."""
     tokenizer: str | None = None
     """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary. CLIP's is not packaged."""
 
