@@ -49,8 +49,8 @@ class Queries:
         names = sorted(set(self._gallery_of_each()))
         return names[0] if len(names) == 1 else f"{len(names)} galleries"
 
-    def groups(self, protocol: Protocol) -> Iterator[tuple[pa.Table, list[str]]]:
-        """Triplets that share a gallery, with its clip ids.
+    def groups(self, protocol: Protocol) -> Iterator[tuple[Queries, list[str]]]:
+        """Queries that share a gallery, with its clip ids.
 
         The corrected gallery is the one that the triplets name. The published one has a row for each triplet that
         names the same gallery: its annotated target, as often as it is annotated.
@@ -62,18 +62,11 @@ class Queries:
                 clips = self.galleries.filter(pc.equal(self.galleries["gallery_id"], name))["clip_id"].to_pylist()
             else:
                 clips = pc.list_element(triplets["target_clips"], 0).to_pylist()
-            yield triplets, clips
+            yield replace(self, triplets=triplets), clips
 
     def gallery_rows(self, protocol: Protocol) -> pa.Table:
         """The clips that may answer, as rows of one column `clip_id`."""
         return pa.table({"clip_id": pa.array([clip for _, clips in self.groups(protocol) for clip in clips])})
-
-    def clip_ids(self) -> list[str]:
-        """Every clip whose vector is needed, once, sorted."""
-        queries = set(self.triplets["query_clip"].to_pylist())
-        answers = {clip for _, clips in self.groups("corrected") for clip in clips}
-        annotated = set(pc.list_element(self.triplets["target_clips"], 0).to_pylist())
-        return sorted(queries | answers | annotated)
 
     def texts(self) -> list[str]:
         """The first wording of each query's modification."""

@@ -95,6 +95,11 @@ class Journal:
         return next((line["start"] for line in self.lines() if "start" in line), self.key)
 
     @property
+    def started_ms(self) -> int:
+        """When the run was first started."""
+        return next((line["time"] for line in self.lines() if "start" in line), 0)
+
+    @property
     def status(self) -> str:
         """The last status, as MLflow names them."""
         return next((line["status"] for line in reversed(self.lines()) if "status" in line), "RUNNING")

@@ -1,0 +1,197 @@
+"""The evaluation job: every row answers the same queries, is judged by both protocols and compared.
+
+A row's answers are published as the table `runs/<row>` (`runs/<row>-published` under the published protocol, and
+`runs/composed-wordings` for every wording of every modification); all numbers come from these tables alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from covr.embed.read import pooled
+from covr.errors import UserError
+from covr.evaluate.metrics import PRIMARY, Protocol
+from covr.evaluate.queries import Queries
+from covr.evaluate.rank import rank_embeddings, rank_randomly
+from covr.evaluate.results import Comparison, Scores, score
+from covr.evaluate.trec import qrels_lines, run_lines
+from covr.job import Job
+from covr.models.retriever import ComposedRetriever
+from covr.report.page import page
+from covr.storage import TableStore
+from covr.storage.place import fingerprint
+from covr.tracking import RunLogger
+
+CHANCE = "chance"
+MAIN = "composed"
+"""The row whose answers are written as TREC files, shown as a sheet and registered as a model."""
+OUTPUTS = ("results.json", "run.trec", "qrels.trec", "report.html")
+PROTOCOLS: dict[str, tuple[Protocol, ...]] = {"corrected": ("corrected",), "both": ("corrected", "published")}
+BATCH = 256
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Rank, judge and report `cfg.rows` on `cfg.test.split`; the composed retriever becomes a registered version.
+
+    Writes the `runs` tables, results.json, run.trec, qrels.trec and report.html under the storage root.
+
+    Raises:
+        UserError: a step before this one was not run, or an option is unknown.
+    """
+    cfg = job.cfg.test
+    if cfg.protocol not in PROTOCOLS:
+        raise UserError("no such protocol", f"test.protocol={cfg.protocol}", f"choose one of {', '.join(PROTOCOLS)}")
+    if MAIN not in job.cfg.rows:
+        raise UserError(f"the row {MAIN!r} is what the others are compared with", "rows", f"add {MAIN}")
+    queries = Queries.read(job.root, cfg.split)
+    rows = [Row(job, name) for name in job.cfg.rows]
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        _rank(job, queries, rows)
+        results = _judge(job, queries)
+        (job.root / "results.json").write_json(results)
+        answers = TableStore(job.root / "runs" / MAIN, "runs").read()
+        (job.root / "run.trec").write_bytes(run_lines(answers, MAIN))
+        (job.root / "qrels.trec").write_bytes(qrels_lines(queries.triplets))
+        (job.root / "report.html").write_bytes(page(job.root, results, queries, answers))
+        for name in OUTPUTS:
+            run.log_artifact(name, (job.root / name).read_bytes())
+        metrics = _tracked(results)
+        run.log_metrics(metrics)
+        run.register(
+            job.root / "retrievers" / MAIN,
+            metric=PRIMARY,
+            value=metrics[PRIMARY],
+            gallery=queries.origin,
+            name=job.cfg.trainer.logger.registered_model,
+        )
+        return {"queries": len(queries), **metrics}
+
+    return job.step(
+        "evaluate",
+        settings={"test": dict(cfg), "rows": list(job.cfg.rows), "seed": job.cfg.seed},
+        inputs={"queries": queries.origin, **{row.name: row.fingerprint for row in rows}},
+        outputs=[job.root / name for name in OUTPUTS],
+        tags={"protocol": cfg.protocol, "gallery": queries.gallery},
+        work=work,
+    )
+
+
+class Row:
+    """One row of the comparison: a saved retriever, or chance."""
+
+    def __init__(self, job: Job, name: str) -> None:
+        self.job, self.name = job, name
+        self.place = job.root / "retrievers" / name
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the saved retriever, without loading it.
+
+        Raises:
+            UserError: it was never trained.
+        """
+        if self.name == CHANCE:
+            return fingerprint(CHANCE, self.job.cfg.seed)
+        if not (self.place / "config.json").exists():
+            raise UserError(f"the row {self.name!r} was never trained", str(self.place), "run jobs/finetune.py first")
+        return (self.place / "config.json").read_json()["fingerprint"]
+
+    @cached_property
+    def retriever(self) -> ComposedRetriever:
+        cuda = self.job.cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
+        return ComposedRetriever.load(self.place).to("cuda" if cuda else "cpu")
+
+    def runs(self, queries: Queries, protocol: Protocol) -> pa.Table:
+        """Answer every query over its gallery, as a `runs` table."""
+        parts = []
+        for group, clips in queries.groups(protocol):
+            asked = {
+                "query_ids": group.triplets["query_id"].to_pylist(),
+                "query_clips": group.triplets["query_clip"].to_pylist(),
+                "gallery_clips": clips,
+                "depth": self.job.cfg.test.depth,
+                "keep_own": protocol == "published",
+            }
+            if self.name == CHANCE:
+                parts.append(rank_randomly(seed=self.job.cfg.seed, **asked))
+            else:
+                parts.append(rank_embeddings(self._queries(group), self._targets(clips), **asked))
+        return pa.concat_tables(parts)
+
+    @torch.inference_mode()
+    def _queries(self, queries: Queries) -> np.ndarray:
+        features_QD, texts = self._features(queries.triplets["query_clip"].to_pylist()), queries.texts()
+        batches = [
+            self.retriever.embed_query(features_QD[start : start + BATCH], texts[start : start + BATCH])
+            for start in range(0, len(texts), BATCH)
+        ]
+        return torch.cat(batches).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def _targets(self, clips: list[str]) -> np.ndarray:
+        return self.retriever.embed_target(self._features(clips)).float().cpu().numpy()
+
+    def _features(self, clip_ids: list[str]) -> torch.Tensor:
+        values = pooled(self.job.root, self.retriever.video, clip_ids)
+        return torch.from_numpy(values).to(self.retriever.center.device)
+
+
+def _rank(job: Job, queries: Queries, rows: Sequence[Row]) -> None:
+    """Publish every row's `runs` tables."""
+    for row in rows:
+        for protocol in PROTOCOLS[job.cfg.test.protocol]:
+            _publish(job, row, queries, protocol, row.name if protocol == "corrected" else f"{row.name}-{protocol}")
+        if row.name == MAIN:
+            _publish(job, row, queries.every_wording(), "corrected", f"{MAIN}-wordings")
+
+
+def _publish(job: Job, row: Row, queries: Queries, protocol: Protocol, name: str) -> None:
+    made_from = fingerprint(queries.origin, row.fingerprint, protocol, job.cfg.test.depth)
+    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol), made_from)
+
+
+def _judge(job: Job, queries: Queries) -> dict[str, Any]:
+    """results.json, from the `runs` tables."""
+    cfg = job.cfg.test
+
+    def judged(row: str, protocols: Sequence[Protocol], asked: Queries = queries) -> Scores:
+        names = {protocol: row if protocol == "corrected" else f"{row}-{protocol}" for protocol in protocols}
+        tables = {protocol: TableStore(job.root / "runs" / name, "runs").read() for protocol, name in names.items()}
+        return score(tables, asked, row)
+
+    comparison = Comparison(queries, cfg.bootstrap, job.cfg.seed)
+    rows = comparison.rows({row: judged(row, PROTOCOLS[cfg.protocol]) for row in job.cfg.rows})
+    every = queries.every_wording()
+    wordings = Comparison(every, cfg.bootstrap, job.cfg.seed)
+    again = wordings.rows({MAIN: judged(f"{MAIN}-wordings", ("corrected",), every)})[0]
+    next(row for row in rows if row["row"] == MAIN)["wordings"] = {
+        "queries": again["queries"],
+        "metrics": again["metrics"],
+        "interval": again["interval"],
+    }
+    return {
+        "data": job.cfg.data.name,
+        "split": cfg.split,
+        "protocol": cfg.protocol,
+        "gallery": queries.gallery,
+        "rows": rows,
+    }
+
+
+def _tracked(results: dict[str, Any]) -> dict[str, float]:
+    """What MLflow gets: the main row's metrics by their own names, the others' primary one under their row's."""
+    found: dict[str, float] = {}
+    for row in results["rows"]:
+        metrics = {name: value for name, value in row["metrics"].items() if value is not None and "/" not in name}
+        if row["row"] == MAIN:
+            found |= metrics
+        else:
+            found[f"{row['row']}/{PRIMARY}"] = metrics[PRIMARY]
+    return found
