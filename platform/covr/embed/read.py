@@ -1,0 +1,21 @@
+"""Reading embedded clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from covr.embed.features import Features
+from covr.models.video import VideoEncoder
+from covr.storage import Place
+
+
+def pooled(root: Place, encoder: VideoEncoder | str, clip_ids: Sequence[str]) -> np.ndarray:
+    """The raw pooled vectors of clips under an encoder (or its fingerprint), float32 (N, D), in the order asked for.
+
+    Raises:
+        UserError: vectors are missing; how many, and where.
+    """
+    fingerprint = encoder if isinstance(encoder, str) else encoder.fingerprint()
+    return Features(root, fingerprint).read(clip_ids)

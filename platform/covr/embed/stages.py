@@ -1,0 +1,140 @@
+"""The two stages that Ray Data runs as actors: clips to frames, frames to vectors.
+
+Each takes and gives Arrow blocks and keeps nothing between them, so a block may be done twice. A refused clip
+travels on as a row with a reason.
+
+    B clips  T frames  D width
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from covr.clips.failure import DecodeFailure
+from covr.clips.isolated import IsolatedDecoder
+from covr.clips.sampling import Sampling
+from covr.limits import LIMITS
+from covr.models.video import VideoEncoder
+from covr.storage import Place
+
+_WORK = [("clip_id", pa.string()), ("key", pa.string()), ("uri", pa.string()), ("attempt", pa.int32())]
+_REFUSAL = [("reason", pa.string()), ("detail", pa.string())]
+
+TODO = pa.schema([*_WORK, ("start_s", pa.float64()), ("end_s", pa.float64()), ("features", pa.list_(pa.string()))])
+"""A clip to work on; `features` are those that it lacks."""
+DECODED = pa.schema(
+    [
+        *_WORK,
+        ("features", pa.list_(pa.string())),
+        ("frames", pa.large_binary()),  # uint8, row-major of `shape`; null: refused
+        ("shape", pa.list_(pa.int32())),  # (T, 3, h, w)
+        ("frame_indices", pa.list_(pa.int32())),
+        *_REFUSAL,
+    ]
+)
+ENCODED = pa.schema(
+    [
+        *_WORK,
+        ("feature", pa.string()),  # null: refused
+        ("value", pa.list_(pa.float32())),
+        ("shape", pa.list_(pa.int32())),
+        ("frame_indices", pa.list_(pa.int32())),
+        *_REFUSAL,
+    ]
+)
+
+
+def weightless(encoder: VideoEncoder) -> VideoEncoder:
+    """A copy without its numbers, for decode workers: resizing needs the configuration only."""
+    return copy.deepcopy(encoder).to("meta")
+
+
+class Decode:
+    """TODO blocks to DECODED blocks: sampled frames, resized to what the encoder reads.
+
+    Args:
+        root: what the clips' relative URIs start from.
+        resize: uint8 frames (1, T, 3, H, W) to (1, T, 3, h, w), e.g. `VideoEncoder.resize`.
+    """
+
+    def __init__(
+        self, root: Place, sampling: Sampling, decoder: Any, resize: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        torch.set_num_threads(1)
+        self.root, self.sampling, self.resize = root, sampling, resize
+        self.decoder = IsolatedDecoder(decoder, LIMITS)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        return pa.Table.from_pylist([self._row(row) for row in block.to_pylist()], DECODED)
+
+    def _row(self, row: dict) -> dict:
+        try:
+            frames, indices = self._frames(row)
+        except DecodeFailure as failure:
+            return {**row, "reason": failure.reason, "detail": failure.detail}
+        return {**row, "frames": frames.tobytes(), "shape": frames.shape, "frame_indices": indices}
+
+    def _frames(self, row: dict) -> tuple[np.ndarray, np.ndarray]:
+        place = self.root.resolve(row["uri"])
+        if place.is_local:
+            return self._decode(str(place.local()), row)
+        if not place.exists():
+            raise DecodeFailure("missing", "no such object")
+        with tempfile.NamedTemporaryFile(suffix=place.name[-40:]) as copy:
+            place.fs.get_file(place.path, copy.name)
+            return self._decode(copy.name, row)
+
+    def _decode(self, path: str, row: dict) -> tuple[np.ndarray, np.ndarray]:
+        clip = self.decoder.decode(path, self.sampling, row["start_s"], row["end_s"])
+        return self.resize(torch.from_numpy(clip.frames)[None])[0].contiguous().numpy(), clip.indices
+
+
+class Encode:
+    """DECODED blocks to ENCODED blocks, `batch` clips at a time.
+
+    Every batch is filled up to one size, so that a clip's vector does not depend on the clips beside it: a run that
+    was killed and resumed yields the rows of a calm one.
+
+    Args:
+        load: gives the encoder, once a worker.
+    """
+
+    def __init__(self, load: Callable[[], VideoEncoder], batch: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.batch = batch
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.encoder = load().to(self.device).eval()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        rows = block.to_pylist()
+        good = [row for row in rows if row["reason"] is None]
+        out = [row for row in rows if row["reason"] is not None]
+        for start in range(0, len(good), self.batch):
+            out += self._encode(good[start : start + self.batch])
+        return pa.Table.from_pylist(out, ENCODED)
+
+    @torch.inference_mode()
+    def _encode(self, rows: Sequence[dict]) -> list[dict]:
+        frames = [np.frombuffer(row["frames"], np.uint8).reshape(row["shape"]) for row in rows]
+        frames += [np.zeros_like(frames[0])] * (self.batch - len(frames))
+        frames_BTCHW = torch.from_numpy(np.stack(frames)).to(self.device)
+        vectors_BTD = self.encoder(self.encoder.normalise(frames_BTCHW))
+        pooled_BD = self.encoder.pool(vectors_BTD)
+        out = []
+        for row, vectors_TD, pooled_D in zip(rows, vectors_BTD, pooled_BD, strict=False):
+            indices = np.array(row["frame_indices"])
+            if (indices < 0).any():  # padding frames count for nothing
+                vectors_TD = vectors_TD[torch.from_numpy(indices >= 0)]
+                pooled_D = self.encoder.pool(vectors_TD[None])[0]
+            values = {"pooled": pooled_D, "frames": vectors_TD}
+            for feature in row["features"]:
+                value = values[feature].float().cpu().numpy()
+                out.append({**row, "feature": feature, "value": value.ravel(), "shape": value.shape})
+        return out
