@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,19 +25,12 @@ from covr.storage import Place
 from covr.tracking import RunLogger
 from covr.train.augment import Augment
 from covr.train.classes import IGNORED, Classes
+from covr.train.clipframes import Frames
 from covr.train.order import Order
 from covr.train.stream import stream
 from covr.train.task import Shard
 
 EVALUATION_BATCH = 64
-
-
-class Frames(Protocol):
-    """Where resized frames of a clip come from; picklable."""
-
-    def frames(self, clip_id: str) -> np.ndarray:
-        """uint8 (F, 3, H, W) in the order of time."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,15 +77,13 @@ class BatchLoader:
         rows, mirrored = batch.padded(self.shard_world).rows, self.mirrored(step)
         return np.stack(
             [
-                self.augment(
-                    self.frames.frames(self.clip_ids[rows[place]]),
-                    self.sampling,
-                    bool(mirrored[place]),
-                    self.order.generator(step, place),
-                )
+                self._clip(self.clip_ids[rows[place]], bool(mirrored[place]), self.order.generator(step, place))
                 for place in range(part.start, part.stop)
             ]
         )
+
+    def _clip(self, clip_id: str, mirrored: bool, rng: np.random.Generator) -> np.ndarray:
+        return self.augment(self.frames.sample(clip_id, self.sampling, rng), mirrored, rng)
 
 
 class ActionTask:
@@ -205,8 +196,8 @@ class ActionTask:
         sampling, hits = self.encoder.sampling, dict.fromkeys((*self.classes.heads, "top-5"), 0)
         confusion = np.zeros((len(self.classes.labels),) * 2, dtype=np.int64)
         for start in range(0, len(ids), EVALUATION_BATCH):
-            chosen = [self.frames.frames(clip_id) for clip_id in ids[start : start + EVALUATION_BATCH]]
-            frames_BTCHW = torch.from_numpy(np.stack([clip[sampling.indices(len(clip))] for clip in chosen]))
+            chosen = ids[start : start + EVALUATION_BATCH]
+            frames_BTCHW = torch.from_numpy(np.stack([self.frames.sample(clip_id, sampling) for clip_id in chosen]))
             outputs = self.model(self.encoder.normalise(frames_BTCHW.to(self.shard.device)))
             truth = targets[start : start + EVALUATION_BATCH]
             for column, name in enumerate(self.classes.heads):

@@ -1,8 +1,8 @@
-"""What stage 1 does at random to a clip: frames jittered in their segments, shifts, light, mirroring.
+"""What stage 1 does at random to the frames of a clip: shifts, light, mirroring.
 
 Everything is uint8 and drawn per clip from a generator of its own; normalisation comes after, in the encoder.
 
-Shapes: F cached frames, T frames taken, H x W pixels.
+Shapes: T frames, H x W pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from covr.clips import Sampling
 from covr.errors import UserError
 
 
@@ -38,18 +37,15 @@ class Augment:
     flip: Flip | None = None
     """None: never mirrored. Mirroring without saying what it does to the label is not offered."""
 
-    def __call__(
-        self, frames_FCHW: np.ndarray, sampling: Sampling, mirrored: bool, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Frames of one clip, uint8 (F, 3, H, W), to uint8 (T, 3, H, W)."""
-        times = sampling.indices(len(frames_FCHW), rng)
+    def __call__(self, frames_TCHW: np.ndarray, mirrored: bool, rng: np.random.Generator) -> np.ndarray:
+        """Frames of one clip, uint8 (T, 3, H, W), to the same."""
         down, right = rng.integers(-self.shift, self.shift, size=2, endpoint=True)
         gain, offset = rng.uniform(-self.gain, self.gain, size=2)
-        height, width = frames_FCHW.shape[2:]
+        height, width = frames_TCHW.shape[2:]
         ys = np.clip(np.arange(height) + down, 0, height - 1)
         xs = np.clip(np.arange(width) + right, 0, width - 1)
         light = np.clip(np.arange(256) * (1 + gain) + 64 * offset, 0, 255).astype(np.uint8)
-        return light[frames_FCHW[times][:, :, ys[:, None], xs[::-1] if mirrored else xs]]
+        return light[frames_TCHW[:, :, ys[:, None], xs[::-1] if mirrored else xs]]
 
     def mirrored(self, num_rows: int, rng: np.random.Generator) -> np.ndarray:
         """Which rows of a global batch are mirrored, bool (num_rows,)."""

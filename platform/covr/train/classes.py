@@ -72,7 +72,7 @@ class Classes:
         for row, pairs in zip(columns, attributes, strict=True):
             values = dict(pairs or ())
             row += [values.get(name) for name in self.attributes]
-        index = [
+        index: list[dict[str | None, int]] = [
             {name: place for place, name in enumerate(names)} for names in (self.labels, *self.attributes.values())
         ]
         encoded = [[known.get(value, IGNORED) for known, value in zip(index, row, strict=True)] for row in columns]

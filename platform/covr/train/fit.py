@@ -6,7 +6,8 @@ import json
 import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -18,30 +19,9 @@ from covr.report.console import say
 from covr.storage import Place
 from covr.tracking import RunLogger
 from covr.train.loop import Assignment, MakeTask, work
+from covr.train.progress import Progress
 from covr.train.recipe import Recipe
 from covr.train.workers import Workers
-
-
-class Progress:
-    """A Ray actor between the workers and the driver: lines to print, and the user's error if there is one."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._refusal: tuple[str, ...] | None = None
-
-    def say(self, line: str) -> None:
-        self._lines.append(line)
-
-    def refuse(self, *error: str) -> None:
-        self._refusal = error
-
-    def take(self) -> list[str]:
-        """The lines since the last call."""
-        lines, self._lines = self._lines, []
-        return lines
-
-    def refusal(self) -> tuple[str, ...] | None:
-        return self._refusal
 
 
 def fit(
@@ -67,13 +47,10 @@ def fit(
     """
     _discard_torn_snapshot(checkpoints / name)
     progress: Any = ray.remote(num_cpus=0)(Progress).remote()
+    assignment = Assignment(make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress)
     trainer: Any = TorchTrainer(
-        cast(Any, work),  # Ray's annotation knows of no return value
-        train_loop_config={
-            "assignment": Assignment(
-                make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress
-            )
-        },
+        # Bound, not as `train_loop_config`: the controller would read that too, and import every model for it.
+        partial(work, assignment),  # type: ignore[arg-type]  # its return value is ours
         scaling_config=ScalingConfig(
             num_workers=workers.num,
             use_gpu=workers.use_gpu,

@@ -44,7 +44,7 @@ class Assignment:
     workers: Workers
     logger: RunLogger
     progress: Any
-    """Handle of the driver's `covr.train.fit.Progress` actor."""
+    """Handle of the driver's `covr.train.progress.Progress` actor."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -58,13 +58,12 @@ class Progression:
     """Spent in training steps, over all attempts."""
 
 
-def work(config: dict[str, Assignment]) -> dict[str, Any] | None:
-    """The function of a Ray Train worker, given its `assignment`. Returns the task's result on rank 0.
+def work(assignment: Assignment) -> dict[str, Any] | None:
+    """The function of a Ray Train worker. Returns the task's result on rank 0.
 
     A user's error is told to the driver. Where it concerns every rank alike, the worker then ends in peace,
     because trying again would end in the same way.
     """
-    assignment = config["assignment"]
     try:
         return Loop(assignment).run()
     except UserError as error:

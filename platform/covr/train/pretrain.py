@@ -1,0 +1,107 @@
+"""Stage 1 as a job: the video encoder learns the action classes of the train split."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from omegaconf import DictConfig, OmegaConf
+
+from covr.cluster.session import Cluster, connect
+from covr.embed.frames import build_frame_cache
+from covr.embed.stages import weightless
+from covr.job import Job
+from covr.models import build_video
+from covr.storage import TableStore
+from covr.storage.place import fingerprint
+from covr.tracking import RunLogger
+from covr.train.actions import ActionSettings, ActionTask
+from covr.train.augment import Augment, Flip
+from covr.train.clipframes import CachedFrames, DecodedFrames, Frames
+from covr.train.fit import fit
+from covr.train.recipe import Recipe
+from covr.train.workers import Workers
+
+
+def pretrain(job: Job) -> dict[str, Any]:
+    """Train `model.video` on the labels of the clips table and save it as `pretrain/model/`.
+
+    Beside it: `classes.json` (the labels, in the order of the classes) and `confusion.json` (test split).
+
+    Returns:
+        {top1, top5, attributes} on the test split, {encoder} (fingerprint), {rows_per_s, steps, best, fingerprint}.
+
+    Raises:
+        UserError: ingest was not run, the clips have no labels, or the loss diverged.
+    """
+    model, out = job.cfg.model, job.root / "pretrain"
+    table = TableStore(job.root / "tables" / "clips", "clips")
+    clips = table.require(made_by="ingest")
+    settings = {
+        "seed": job.cfg.seed,
+        "precision": job.cfg.trainer.precision,
+        "init": model.init,
+        **{part: OmegaConf.to_container(model[part], resolve=True) for part in ("video", "pretrain")},
+    }
+    inputs = {"clips": table.content_fingerprint()}
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        cluster = connect(job.cfg.machine)
+        workers = Workers.from_config(job.cfg.trainer, cluster, data_cpus=_data_cpus(job.cfg, cluster))
+        frames, usable = _frames(job, clips)
+        make_task = partial(
+            ActionTask,
+            model=model,
+            settings=_settings(model.pretrain),
+            clips=usable,
+            frames=frames,
+            out=out,
+            logger=run,
+        )
+        recipe = Recipe(
+            **{name: model.pretrain[name] for name in ("max_epochs", "batch_size", "lr", "weight_decay", "warmup")},
+            clip_grad=model.pretrain.clip_grad,
+            seed=job.cfg.seed,
+        )
+        name = fingerprint(settings, inputs)[:16]
+        return fit(make_task, recipe=recipe, workers=workers, logger=run, checkpoints=out / "checkpoints", name=name)
+
+    return job.step("pretrain", settings=settings, inputs=inputs, outputs=[out / "model" / "config.json"], work=work)
+
+
+def _settings(pretrain: DictConfig) -> ActionSettings:
+    flip = pretrain.augment.flip
+    return ActionSettings(
+        label_smoothing=pretrain.label_smoothing,
+        attribute_weight=pretrain.attribute_weight,
+        attribute_smoothing=pretrain.attribute_smoothing,
+        dropout=pretrain.dropout,
+        freeze=pretrain.freeze,
+        augment=Augment(
+            shift=pretrain.augment.shift,
+            gain=pretrain.augment.gain,
+            flip=flip and Flip(attribute=flip.attribute, swap=tuple(flip.swap)),
+        ),
+    )
+
+
+def _data_cpus(cfg: DictConfig, cluster: Cluster) -> int:
+    """CPUs of the stream that feeds one training worker: by default half of what there is for it."""
+    if cfg.machine.decode_workers == "auto":
+        return max(1, int(cluster.num_cpus // (2 * cfg.trainer.devices)))
+    return cfg.machine.decode_workers
+
+
+def _frames(job: Job, clips: pa.Table) -> tuple[Frames, pa.Table]:
+    """Where the frames come from, and the clips that have some."""
+    machine, encoder = job.cfg.machine, weightless(build_video(job.cfg.model))
+    if job.cfg.model.pretrain.cache_frames == 0:
+        rows = clips.select(["clip_id", "uri", "start_s", "end_s"]).to_pylist()
+        paths = {
+            row["clip_id"]: (str(job.root.resolve(row["uri"]).local()), row["start_s"], row["end_s"]) for row in rows
+        }
+        return DecodedFrames(paths=paths, decoder=machine.decoder, resizer=encoder), clips
+    cache = build_frame_cache(job.root, clips, encoder, machine.decoder, machine, job.cfg.model.pretrain.cache_frames)
+    return CachedFrames(place=cache.place), clips.filter(pc.is_in(clips["clip_id"], pa.array(cache.clip_ids)))
