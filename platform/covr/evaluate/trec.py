@@ -7,6 +7,9 @@ import pyarrow as pa
 
 from covr.errors import UserError
 
+LEAST = np.float32(1e-30)
+"""Least step between scores: below it, processors set to flush subnormal numbers see none."""
+
 
 def run_lines(runs: pa.Table, tag: str) -> bytes:
     """`runs` as a TREC run: query, Q0, clip, rank, score, tag.
@@ -21,8 +24,8 @@ def run_lines(runs: pa.Table, tag: str) -> bytes:
     _no_spaces(queries, clips)
     lines, before, query = [], np.float32(np.inf), None
     for i, (query_id, clip_id, rank) in enumerate(zip(queries, clips, ranks, strict=True)):
-        ceiling = np.float32(np.inf) if query_id != query else np.nextafter(before, np.float32(-np.inf))
-        before, query = min(scores[i], ceiling), query_id
+        below = min(np.nextafter(before, np.float32(-np.inf)), before - LEAST)
+        before, query = min(scores[i], below) if query_id == query else scores[i], query_id
         lines.append(f"{query_id} Q0 {clip_id} {rank} {before:.9g} {tag}\n")
     return "".join(lines).encode()
 

@@ -42,6 +42,7 @@ class Server:
     """
 
     def __init__(self, uri: str, experiment: str, root: Place) -> None:
+        _create_whole(uri)
         self.client = MlflowClient(uri)
         self.uri, self.experiment, self.root = uri, experiment, root
         self._experiment_id: str | None = None
@@ -143,6 +144,18 @@ class Server:
                 own = None if self.uri.startswith("http") else f"{self.root}/mlartifacts"
                 self._experiment_id = self.client.create_experiment(self.experiment, artifact_location=own)
         return self._experiment_id
+
+
+def _create_whole(uri: str) -> None:
+    """Make a missing sqlite database beside its place and then rename it: a process killed in the middle of MLflow's
+    migrations would leave one that MLflow never opens again."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-") as temporary:
+        MlflowClient(f"sqlite:///{temporary}/{path.name}").search_experiments(max_results=1)
+        (Path(temporary) / path.name).rename(path)
 
 
 def mlflow_name(metric: str) -> str:
