@@ -1,0 +1,104 @@
+"""Composed queries over `motions`, as TF-CoVR builds them: label pairs, modifications, all right answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from covr.datasets.motions.sizes import Size
+from covr.errors import UserError
+from covr.report.console import say
+from covr.storage.place import fingerprint
+from covr.triplets.ceilings import oracle_map
+from covr.triplets.modifications import write
+from covr.triplets.pairs import Pair, hold_out, label_pairs, sample_evenly
+
+WORDINGS = 4
+HELD_OUT = 0.2
+"""Share of the label pairs that only the test split asks for."""
+MAX_CEILING = 0.2
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composed:
+    """Rows of the triplets and galleries tables."""
+
+    triplets: list[dict[str, Any]]
+    galleries: list[dict[str, Any]]
+
+
+def compose(clips: Sequence[Mapping[str, Any]], size: Size, seed: int) -> Composed:
+    """Triplets of every split over rows of the clips table.
+
+    Raises:
+        UserError: one modality alone could answer too many of the test queries.
+    """
+    rng = np.random.default_rng([seed, 1])
+    attributes = {str(label): label.attributes() for label in size.labels}
+    pairs = label_pairs(attributes)
+    single = [pair for pair in pairs if len(pair.changed) == 1]
+    double = [pair for pair in pairs if len(pair.changed) == 2]
+    asked = single + sample_evenly(double, size.two_attribute_pairs, rng)
+    held_out = hold_out(asked, HELD_OUT, rng)
+    by_label: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for clip in clips:
+        by_label[clip["split"], clip["label"]].append(clip["clip_id"])
+
+    triplets, galleries, meanings = [], [], []
+    for split, num_queries in zip(SPLITS, size.queries_per_pair, strict=True):
+        for pair in asked:
+            if split != "test" and pair in held_out:
+                continue
+            sources, targets = by_label[split, pair.source], by_label[split, pair.target]
+            for query in rng.permutation(sources)[:num_queries].tolist():
+                wordings = write(pair, attributes[pair.source], attributes[pair.target], WORDINGS, rng)
+                annotated = targets[rng.integers(len(targets))]
+                triplets.append(_row(split, pair, query, annotated, targets, [w.text for w in wordings], held_out))
+                if split == "test":
+                    meanings.append(wordings[0].meaning)
+        galleries += [{"gallery_id": split, "clip_id": clip["clip_id"]} for clip in clips if clip["split"] == split]
+        galleries += [
+            {"gallery_id": f"{split}-targets", "clip_id": row["target_clips"][0]}
+            for row in triplets
+            if row["split"] == split
+        ]
+    test = [row for row in triplets if row["split"] == "test"]
+    _check_ceilings(test, meanings, dict.fromkeys(attributes, size.test), size.measures)
+    return Composed(triplets=triplets, galleries=galleries)
+
+
+def _row(
+    split: str, pair: Pair, query: str, annotated: str, targets: list[str], texts: list[str], held_out: set[Pair]
+) -> dict[str, Any]:
+    return {
+        "query_id": f"q{fingerprint(split, str(pair), query)[:15]}",
+        "query_clip": query,
+        "modifications": texts,
+        "target_clips": [annotated, *(clip for clip in targets if clip != annotated)],
+        "target_label": pair.target,
+        "tags": {"edit": pair.edit, "pair": str(pair), "seen": "no" if pair in held_out else "yes"},
+        "galleries": {"corrected": split, "published": f"{split}-targets"},
+        "split": split,
+    }
+
+
+def _check_ceilings(
+    test: Sequence[Mapping[str, Any]], meanings: Sequence[Any], label_sizes: Mapping[str, int], measures: bool
+) -> None:
+    targets = [row["target_label"] for row in test]
+    sources = [row["tags"]["pair"].split(" -> ")[0] for row in test]
+    for sight, evidence in (("the text", meanings), ("the query's label", sources)):
+        ceiling = oracle_map(evidence, targets, label_sizes)
+        bound = f"at most {100 * MAX_CEILING:.0f}" if measures else "not held to a bound at this size"
+        say(f"  mAP@10 of an oracle that sees only {sight}: {100 * ceiling:.1f} ({bound})")
+        if measures and ceiling > MAX_CEILING:
+            raise UserError(
+                f"an oracle that sees only {sight} reaches mAP@10 {100 * ceiling:.1f}",
+                "motions",
+                "give more labels, or fewer pairs that differ in two attributes",
+            )

@@ -1,0 +1,119 @@
+"""The reader of `motions`: draws the clips, renders those that are not there yet, composes the queries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import ray
+from rich.progress import track
+
+from covr import tables
+from covr.datasets.dataset import Dataset
+from covr.datasets.motions.clip import FPS, SIZE, Clip, draw
+from covr.datasets.motions.composed import SPLITS, compose
+from covr.datasets.motions.render import encode, frames
+from covr.datasets.motions.sizes import SIZES
+from covr.errors import UserError
+from covr.report.console import console
+from covr.storage import Place
+
+SizeName = Literal["tiny", "small", "full"]
+TASK_CLIPS = 24
+"""Clips that one Ray task renders, under a second of work each dozen."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Motions:
+    """Clips of back flips, cartwheels, rolls, spin kicks and jumps on floor, beam and pool, and queries over them.
+
+    The same size and seed give the same bytes and the same rows; another seed gives other clips throughout.
+    """
+
+    name: str = "motions"
+    size: SizeName = "small"
+    """tiny (tests), small (demo) or full."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size not in get_args(SizeName):
+            raise UserError(f"no size {self.size!r}", "data.size", f"choose one of {', '.join(get_args(SizeName))}")
+
+    def read(self, root: Place) -> Dataset:
+        """Render what is missing below `root`/media, on the Ray cluster that this process has joined."""
+        size = SIZES[self.size]
+        drawn = [
+            (split, draw(label, split, number, self.seed))
+            for split, num in zip(SPLITS, (size.train, size.val, size.test), strict=True)
+            for label in size.labels
+            for number in range(num)
+        ]
+        uris = [f"media/{split}/{clip.clip_id}.mp4" for split, clip in drawn]
+        hashes = _render_all(root, [clip for _, clip in drawn], uris)
+        clips = [
+            {
+                "clip_id": clip.clip_id,
+                "uri": uri,
+                "kind": "video",
+                "label": str(clip.label),
+                "attributes": clip.label.attributes(),
+                "split": split,
+                "source_video": clip.clip_id,
+                "sha256": sha256,
+                "num_frames": clip.num_frames,
+                "fps": float(FPS),
+                "width": SIZE,
+                "height": SIZE,
+            }
+            for (split, clip), uri, sha256 in zip(drawn, uris, hashes, strict=True)
+        ]
+        composed = compose(clips, size, self.seed)
+        captions = [
+            {"owner_id": clip["clip_id"], "kind": "caption", "text": clip["label"], "writer": "motions"}
+            for clip in clips
+        ]
+        return Dataset(
+            clips=tables.from_rows("clips", clips),
+            texts=tables.from_rows("texts", captions),
+            triplets=tables.from_rows("triplets", composed.triplets),
+            galleries=tables.from_rows("galleries", composed.galleries),
+            quarantine=pa.Table.from_pylist([], schema=tables.QUARANTINE),
+        )
+
+
+def _render_all(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
+    """Hashes of the clips' files, in order; several Ray tasks at a time."""
+    render = ray.remote(num_cpus=1)(_render)
+    starts = range(0, len(clips), TASK_CLIPS)
+    hashes: dict[int, list[str]] = {}
+    waiting: dict[Any, int] = {}
+    for start in track(starts, "  rendering", console=console, transient=True):
+        waiting[render.remote(root, clips[start : start + TASK_CLIPS], uris[start : start + TASK_CLIPS])] = start
+        if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+            _collect(waiting, hashes, num=1)
+    _collect(waiting, hashes, num=len(waiting))
+    return [sha256 for start in starts for sha256 in hashes[start]]
+
+
+def _collect(waiting: dict[Any, int], hashes: dict[int, list[str]], num: int) -> None:
+    """Move `num` finished tasks from `waiting` to `hashes`."""
+    ready, _ = ray.wait(list(waiting), num_returns=num)
+    for task in ready:
+        hashes[waiting.pop(task)] = ray.get(task)
+
+
+def _render(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
+    """Write the clips' files that are not there yet; a file with its final name is whole."""
+    hashes = []
+    for clip, uri in zip(clips, uris, strict=True):
+        place = root / uri
+        if not place.exists():
+            data = encode(frames(clip))
+            place.write_bytes(data)
+            hashes.append(hashlib.sha256(data).hexdigest())
+        else:
+            hashes.append(place.sha256())
+    return hashes
