@@ -94,15 +94,14 @@ def decode(
     rng = None if rng_seed is None else np.random.default_rng(rng_seed)
     container = container_of(path, limits)
     if container == "image":
-        pixels = image.read(path, limits)
-        return _clip(pixels, np.zeros(1, np.int64), sampling.indices(1, rng), 0, 1, 0.0, limits)
+        return _clip(image.read(path, limits), np.zeros(1, np.int64), sampling.indices(1, rng), 0, 1, 0.0, limits)
     with open_video(path, container, limits) as (opened, stream):
         line, first, last = _stretch(opened, stream, start_s, end_s, limits)
         taken = sampling.indices(last - first, rng)
         size = stream.codec_context.width * stream.codec_context.height * 3
         _check_bytes(len(taken) * size, limits)
         wanted = np.unique(taken[taken >= 0]) + first
-        pixels = None
+        pixels: np.ndarray | None = None
         if decoder == "decord" and decord_backend.reads_rightly(opened, stream, line):
             pixels = decord_backend.read(path, line, wanted)
         if pixels is None:

@@ -21,10 +21,10 @@ def reads_rightly(container: InputContainer, stream: VideoStream, line: Timeline
     """Whether decord 0.6 gives right frames of such a file; PyAV decodes the others.
 
     A function of the file alone, so that a clip is decoded alike everywhere. Measured exceptions: it repeats frames
-    of MPEG-TS, loses count where the frame
-    rate varies or groups of pictures are open, has no AV1, chooses among several streams by its own rule, and fails in `get_batch` on small frames
-    with padded rows (48 x 48); how rows are padded depends on the CPU, multiples of 64 never are. AVI is left out
-    because its subtitles may hold playlists, which decord, told of no allow-list, would open.
+    of MPEG-TS, loses count where the frame rate varies or groups of pictures are open, has no AV1, chooses among
+    several streams by its own rule, and fails in `get_batch` on small frames with padded rows (48 x 48); how rows are
+    padded depends on the CPU, multiples of 64 never are. AVI is left out because its subtitles may hold playlists,
+    which decord, told of no allow-list, would open.
     """
     sides = (stream.codec_context.width, stream.codec_context.height)  # rotation may swap them
     return (

@@ -55,14 +55,15 @@ def _decode_from(
     """(number, frame) of each frame from the key frame numbered `key` on."""
     start = int(line.pts[key]) if line.pts is not None else stream.start_time or 0
     if container.format.name == "mpegts":  # sought by bytes: its own time may land on the key frame after it
-        start -= int(_LEAD_S / stream.time_base)
+        start -= int(_LEAD_S / (stream.time_base or 1))
     container.seek(start, stream=stream)
     if line.pts is None:  # only counting tells which frame is which
         yield from enumerate(container.decode(stream))
         return
+    number_of = {pts: number for number, pts in enumerate(line.pts.tolist())}
     for frame in container.decode(stream):
-        number = int(np.searchsorted(line.pts, frame.pts))
-        if number < len(line) and line.pts[number] == frame.pts:
+        number = number_of.get(frame.pts)
+        if number is not None:
             yield number, frame
 
 
@@ -74,5 +75,6 @@ def rotation(frame: VideoFrame) -> int:
 def _rgb(frame: VideoFrame, stream: VideoStream) -> np.ndarray:
     if frame.is_corrupt:
         raise DecodeFailure("corrupt", f"the frame at {frame.time} s is damaged")
-    size = {"width": stream.codec_context.width, "height": stream.codec_context.height}  # it may change midway
-    return np.rot90(frame.to_ndarray(format="rgb24", **size), rotation(frame))
+    context = stream.codec_context  # the size may change midway: all frames get the first one's
+    pixels = frame.reformat(width=context.width, height=context.height, format="rgb24").to_ndarray()
+    return np.rot90(pixels, rotation(frame))

@@ -7,6 +7,7 @@ playlists, concatenation scripts and their like are never opened, whatever their
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,19 +33,19 @@ def container_of(path: str, limits: Limits) -> str:
         UserError: the file may not be read.
     """
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise DecodeFailure("not-a-video", "a folder, a pipe or a device")
         with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
             head = file.read(_TS_PACKET + 1)
     except FileNotFoundError:
         raise DecodeFailure("missing", "no such file") from None
-    except IsADirectoryError:
-        raise DecodeFailure("not-a-video", "a folder") from None
     except PermissionError:
         raise UserError("no permission to read", path, "make it readable for this user") from None
-    if size == 0:
+    if status.st_size == 0:
         raise DecodeFailure("empty", "the file has no bytes")
-    if size > limits.max_file_bytes:
-        raise DecodeFailure("over-limit", f"{size} bytes, allowed are {limits.max_file_bytes}")
+    if status.st_size > limits.max_file_bytes:
+        raise DecodeFailure("over-limit", f"{status.st_size} bytes, allowed are {limits.max_file_bytes}")
     found = _sniff(head)
     if found is None:
         raise DecodeFailure("not-a-video", "the first bytes are those of no known container")
@@ -84,7 +85,7 @@ def open_video(path: str, container: str, limits: Limits) -> Iterator[tuple[Inpu
     try:
         with av.open(f"file:{os.path.abspath(path)}", format=_DEMUXERS[container], options=options) as opened:
             yield opened, _video_stream(opened, limits)
-    except MemoryError as error:
+    except (MemoryError, BlockingIOError) as error:  # the latter: no memory to start a thread
         raise DecodeFailure("out-of-memory", str(error)) from None
     except av.FFmpegError as error:
         raise DecodeFailure("corrupt", f"FFmpeg: {error.strerror}") from None
