@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,26 +62,48 @@ def load_published(layout: str, path: str | Path | Place, *, fresh: Sequence[str
 def read_published(layout: str, path: str | Path | Place, *, fresh: Sequence[str] = (), **sizes: Any) -> Loaded:
     """As `load_published`, with the account of the file."""
     known = find_layout(layout)
-    file = read_checkpoint(path)
-    where = str(path)
     unknown = sorted(set(sizes) - set(known.sizes))
     if unknown:
-        raise UserError(
-            f"layout {layout} has no size {unknown[0]}", where, f"known: {', '.join(known.sizes) or 'none'}"
-        )
+        known_sizes = ", ".join(known.sizes) or "none"
+        raise UserError(f"layout {layout} has no size {unknown[0]}", str(path), f"known: {known_sizes}")
+
+    def build(shapes: Shapes) -> nn.Module:
+        try:
+            return known.build(shapes, **sizes)
+        except ValueError as error:  # a configuration refuses sizes that do not fit each other
+            raise UserError(str(error), shapes.where, "give sizes that fit the file") from None
+
+    return _read(known, path, build, fresh)
+
+
+def fill_published(module: nn.Module, layout: str, path: str | Path | Place, *, fresh: Sequence[str] = ()) -> Loaded:
+    """Load a published checkpoint into a module that is there already.
+
+    Raises:
+        UserError: as `load_published`; all or nothing is loaded but for the parts named in `fresh`.
+    """
+    return _read(find_layout(layout), path, lambda shapes: module, fresh)
+
+
+def _read(
+    known: Layout, path: str | Path | Place, build: Callable[[Shapes], nn.Module], fresh: Sequence[str]
+) -> Loaded:
+    file, where = read_checkpoint(path), str(path)
     prefix = _prefix(known, file, where)
     inside = {name.removeprefix(prefix): tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
-    try:
-        module = known.build(Shapes(inside, where), **sizes)
-    except ValueError as error:  # a configuration refuses sizes that do not fit each other
-        raise UserError(str(error), where, "give sizes that fit the file") from None
-    read, lacking = _fill(module, known, inside, where)
+    module = build(Shapes(inside, where))
+    values, lacking = _values(module, known, inside, where)
     _refuse_gaps(known, lacking, fresh, where)
+    module.load_state_dict(values, strict=False)
     derived = known.derived(module)
-    used = [name for name in inside if name in read or name in derived]
-    dtypes = {prefix + name: str(inside[name].dtype).removeprefix("torch.") for name in used}
+    read = {source.published for source in known.sources(module)}
+    dtypes = {
+        prefix + name: str(tensor.dtype).removeprefix("torch.")
+        for name, tensor in inside.items()
+        if name in read or name in derived
+    }
     origin = Origin(
-        layout=layout,
+        layout=known.name,
         wrapper=file.wrapper,
         prefix=prefix,
         dtypes=dtypes,
@@ -112,11 +134,12 @@ def _prefix(layout: Layout, file: CheckpointFile, where: str) -> str:
     return min(found, key=len).removesuffix(layout.anchor)
 
 
-@torch.no_grad()
-def _fill(module: nn.Module, layout: Layout, inside: dict[str, Tensor], where: str) -> tuple[set[str], list[str]]:
-    """Copy the file's tensors into the module; the published names that were read and those that are lacking."""
+def _values(
+    module: nn.Module, layout: Layout, inside: dict[str, Tensor], where: str
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The module's tensors as the file has them, and the published names that the file lacks."""
     state = module.state_dict()
-    read: set[str] = set()
+    values: dict[str, Tensor] = {}
     lacking: list[str] = []
     for source in layout.sources(module):
         own = state[source.own]
@@ -131,9 +154,8 @@ def _fill(module: nn.Module, layout: Layout, inside: dict[str, Tensor], where: s
                 where,
                 f"expected {tuple(source.write(own).shape)} from the other tensors; the file is damaged or mixed",
             )
-        own.copy_(value)
-        read.add(source.published)
-    return read, list(dict.fromkeys(lacking))
+        values[source.own] = value
+    return values, list(dict.fromkeys(lacking))
 
 
 def _refuse_gaps(layout: Layout, lacking: list[str], fresh: Sequence[str], where: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from covr.errors import UserError
+from covr.losses.contrastive import ContrastiveLoss
 
 
 class WeightedTargets(nn.Module):
@@ -29,7 +30,7 @@ class WeightedTargets(nn.Module):
         True
     """
 
-    def __init__(self, loss: nn.Module, weights: Mapping[str, float]) -> None:
+    def __init__(self, loss: ContrastiveLoss, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.loss = loss
         self.weights = {name: weight for name, weight in weights.items() if weight}

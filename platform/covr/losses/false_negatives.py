@@ -9,11 +9,11 @@ Shapes: b local rows, N rows of the whole batch.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from covr.losses.contrastive import ContrastiveLoss, log_sum_exp
 
@@ -68,7 +68,7 @@ class _Pull(ContrastiveLoss):
         return positive_b - total_b / (1 + negatives_bN.sum(dim=1))
 
 
-class FalseNegativeElimination(nn.Module):
+class FalseNegativeElimination(ContrastiveLoss):
     """Mean over both directions of log sum_j W_ij e^(S_ij) - S_ii, j over the true negatives.
 
     Args:
@@ -91,28 +91,29 @@ class FalseNegativeElimination(nn.Module):
         beta: float = 0.5,
         weights: Literal["corrected", "published"] = "corrected",
     ) -> None:
-        super().__init__()
+        super().__init__(temperature)
         self.weights = weights
         self.hard_sum, self.scale = _HardSum(temperature, beta), _Scale(temperature, beta)
 
-    def forward(
-        self, query: Tensor, target: Tensor, positives: Tensor | None = None, valid: Tensor | None = None
-    ) -> Tensor:
-        """A scalar; arguments as of `ContrastiveLoss.forward`."""
-        weighed = positives if self.weights == "corrected" else None
-        return 0.5 * (self.hard_sum(query, target, positives, valid) + self.scale(query, target, weighed, valid))
-
     def local(
         self,
-        *rows: Any,
+        query_local: Tensor,
+        target_local: Tensor,
+        query_all: Tensor,
+        target_all: Tensor,
+        offset: int,
         positives_rows: Tensor | None = None,
         positives_columns: Tensor | None = None,
-        **options: Any,
+        valid: Tensor | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> Tensor:
-        """This worker's share; arguments as of `ContrastiveLoss.local`, the masks by name."""
-        masks = {"positives_rows": positives_rows, "positives_columns": positives_columns}
-        weighed = masks if self.weights == "corrected" else {}
-        return 0.5 * (self.hard_sum.local(*rows, **masks, **options) + self.scale.local(*rows, **weighed, **options))
+        """This worker's share; arguments as of `ContrastiveLoss.local`."""
+        rows = (query_local, target_local, query_all, target_all, offset)
+        masks = (positives_rows, positives_columns)
+        weighed = masks if self.weights == "corrected" else (None, None)
+        return 0.5 * (
+            self.hard_sum.local(*rows, *masks, valid, group) + self.scale.local(*rows, *weighed, valid, group)
+        )
 
 
 class FalseNegativeAttraction(FalseNegativeElimination):
@@ -135,22 +136,20 @@ class FalseNegativeAttraction(FalseNegativeElimination):
         super().__init__(temperature, beta, weights)
         self.pull = _Pull(temperature)
 
-    def forward(
-        self, query: Tensor, target: Tensor, positives: Tensor | None = None, valid: Tensor | None = None
-    ) -> Tensor:
-        loss = super().forward(query, target, positives, valid)
-        return loss if positives is None else loss + 0.5 * self.pull(query, target, ~positives, valid)
-
     def local(
         self,
-        *rows: Any,
+        query_local: Tensor,
+        target_local: Tensor,
+        query_all: Tensor,
+        target_all: Tensor,
+        offset: int,
         positives_rows: Tensor | None = None,
         positives_columns: Tensor | None = None,
-        **options: Any,
+        valid: Tensor | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> Tensor:
-        masks = {"positives_rows": positives_rows, "positives_columns": positives_columns}
-        loss = super().local(*rows, **masks, **options)
+        rows = (query_local, target_local, query_all, target_all, offset)
+        loss = super().local(*rows, positives_rows, positives_columns, valid, group)
         if positives_rows is None or positives_columns is None:
             return loss
-        others = {"positives_rows": ~positives_rows, "positives_columns": ~positives_columns}
-        return loss + 0.5 * self.pull.local(*rows, **others, **options)
+        return loss + 0.5 * self.pull.local(*rows, ~positives_rows, ~positives_columns, valid, group)

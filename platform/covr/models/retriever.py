@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from omegaconf import DictConfig
@@ -125,15 +125,19 @@ class ComposedRetriever(nn.Module):
         folder.write(place, {"kind": "retriever", **self._settings(), **marks}, self, _card(self, marks))
 
     @classmethod
-    def load(cls, uri: str | Place) -> Self:
+    def load(cls, uri: str | Place) -> Any:
         """The retriever of a folder, an object store (s3://, gs://), a run (runs:/ID/retriever) or the registry
-        (models:/covr@champion), in evaluation mode.
+        (models:/covr@champion), in evaluation mode; a `JointRetriever` where the folder holds one.
 
         Raises:
             UserError: nothing there, or a damaged folder.
         """
         place = uri if isinstance(uri, Place) else local_place(uri)
         config, state = folder.read(place, "retriever")
+        if "joint" in config:
+            from covr.models.joint.store import restore_joint  # it needs this module
+
+            return restore_joint(config, state, str(place))
         video = AIM(AIMConfig(**config["video"]))
         text = TextEncoder(TextConfig(**config["text"]), video.dim) if config["text"] else None
         fusion = build_fusion(FusionConfig(**config["fusion"]), video.dim)

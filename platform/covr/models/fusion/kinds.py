@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from covr.errors import UserError
 from covr.models.fusion.combiner import Combiner
+from covr.models.fusion.cross_attention import CrossAttentionCombiner
+from covr.models.fusion.weighted import slerp, weighted_sum
 
-Kind = Literal["mlp", "text-only", "video-only", "average"]
+Kind = Literal["mlp", "text-only", "video-only", "average", "weighted-sum", "slerp", "cross-attention"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,13 +22,22 @@ class FusionConfig:
 
     kind: Kind = "mlp"
     """`mlp`: the gated combiner. `text-only`: the text's vector. `video-only`: the gated combiner with a learnt
-    constant in the text's place. `average`: of the two unit vectors."""
+    constant in the text's place. `average`: of the two unit vectors; `weighted-sum` and `slerp` mix them by
+    `text_share`. `cross-attention`: the combiner of two attentions."""
     projection_dim: int = 3072
     """Of the combiner (`mlp`, `video-only`)."""
     hidden_dim: int = 6144
     """Of the combiner (`mlp`, `video-only`)."""
     dropout: float = 0.5
-    """Of the combiner (`mlp`, `video-only`)."""
+    """Of the combiner (`mlp`, `video-only`, `cross-attention`)."""
+    text_share: float = 0.5
+    """Share of the text (`weighted-sum`, `slerp`)."""
+    num_heads: int = 8
+    """Attention heads (`cross-attention`)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_share <= 1:
+            raise ValueError(f"text_share {self.text_share} is not between 0 and 1")
 
 
 class Fusion(nn.Module):
@@ -81,11 +92,39 @@ class Average(Fusion):
         return nn.functional.normalize(nn.functional.normalize(video, dim=-1) + text, dim=-1)
 
 
+class WeightedSum(Fusion):
+    """`weighted-sum`."""
+
+    def forward(self, video: Tensor, text: Tensor) -> Tensor:
+        return weighted_sum(nn.functional.normalize(video, dim=-1), text, self.config.text_share)
+
+
+class Slerp(Fusion):
+    """`slerp`."""
+
+    def forward(self, video: Tensor, text: Tensor) -> Tensor:
+        return slerp(nn.functional.normalize(video, dim=-1), text, self.config.text_share)
+
+
+class CrossAttention(Fusion):
+    """`cross-attention`."""
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__(config, dim)
+        self.combiner = CrossAttentionCombiner(dim, config.num_heads, config.dropout)
+
+    def forward(self, video: Tensor, text: Tensor) -> Tensor:
+        return self.combiner(video, text)
+
+
 _KINDS: dict[str, type[Fusion]] = {
     "mlp": GatedMLP,
     "text-only": TextOnly,
     "video-only": VideoOnly,
     "average": Average,
+    "weighted-sum": WeightedSum,
+    "slerp": Slerp,
+    "cross-attention": CrossAttention,
 }
 
 

@@ -6,6 +6,7 @@ Shapes: B queries or targets, T frames, H x W pixels, L text tokens, D width of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,12 +18,25 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from covr.clips import Sampling
 from covr.errors import UserError
 from covr.limits import LIMITS
+from covr.models import folder
 from covr.models.image.vit import CLIP_MEAN, CLIP_STD
 from covr.models.text.cleaning import Cleaning, clean
 from covr.models.text.tokenizer import VOCABULARY_SIZE, wordpiece
+from covr.models.video.encoder import module_fingerprint
+from covr.storage import Place
 
 Text = Sequence[str] | Mapping[str, Tensor]
 """Texts as strings, or as `input_ids` and `attention_mask`, both (B, L)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What each side reads."""
+
+    query_feature: Literal["tokens", "frames", "pooled"]
+    query_text: bool
+    query_description: bool
+    target_feature: Literal["frames", "pooled"]
 
 
 class JointRetriever(nn.Module):
@@ -36,10 +50,13 @@ class JointRetriever(nn.Module):
         dim: D.
         similarity: how a query is compared to a target.
         describes: whether the query side also reads a description of the query clip.
+        target_parts, target_options: the modules and the options that target vectors depend on.
     """
 
     similarity: Literal["cosine", "dot"] = "cosine"
     describes = False
+    target_parts: tuple[str, ...] = ()
+    target_options: tuple[str, ...] = ()
 
     def __init__(self, config: Any, *, image_size: int, dim: int) -> None:
         super().__init__()
@@ -52,10 +69,9 @@ class JointRetriever(nn.Module):
         self.std: Tensor
 
     @property
-    def needs(self) -> dict[str, list[str]]:
-        """Features and texts that each side reads."""
-        texts = ["modification", "description"] if self.describes else ["modification"]
-        return {"query": ["tokens", *texts], "target": ["frames"]}
+    def needs(self) -> Needs:
+        """Which features and texts each side wants."""
+        return Needs(query_feature="tokens", query_text=True, query_description=self.describes, target_feature="frames")
 
     @property
     def query_sampling(self) -> Sampling:
@@ -94,6 +110,47 @@ class JointRetriever(nn.Module):
     def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
         """Target vectors (B, D) from normalised pixels (B, T, 3, H, W) or features."""
         raise NotImplementedError
+
+    def forward(
+        self, query: Tensor, texts: Text, target: Tensor, descriptions: Text | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Query and target vectors of a training batch: one call, as wrappers for many workers want it."""
+        return self.forward_query(query, texts, descriptions), self.forward_target(target)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that query or target vectors depend on."""
+        return module_fingerprint(self, type(self).__name__, asdict(self.config))
+
+    @property
+    def target_fingerprint(self) -> str:
+        """Hash of everything that target vectors depend on."""
+        parts = nn.ModuleDict({name: getattr(self, name) for name in self.target_parts if hasattr(self, name)})
+        options = {name: value for name, value in asdict(self.config).items() if name in self.target_options}
+        return module_fingerprint(parts, type(self).__name__, options)
+
+    def save(self, place: Place) -> None:
+        """Write config.json, weights.safetensors and a model card into the folder `place`."""
+        marks = {"fingerprint": self.fingerprint, "target_fingerprint": self.target_fingerprint}
+        config = {"kind": "retriever", "joint": type(self).__name__, "config": asdict(self.config), **marks}
+        folder.write(place, config, self, self._card(marks))
+
+    def _card(self, marks: Mapping[str, str]) -> str:
+        size = sum(parameter.numel() for parameter in self.parameters())
+        summary = " ".join((type(self).__doc__ or "").split())
+        return f"""---
+library_name: covr
+tags: [composed-video-retrieval]
+---
+# {type(self).__name__}
+
+{summary} {size:,} parameters; vectors of {self.dim} values, compared by {self.similarity}.
+
+    from covr.models import ComposedRetriever
+    retriever = ComposedRetriever.load(".")
+
+Fingerprint {marks["fingerprint"]}, of the target side {marks["target_fingerprint"]}.
+"""
 
     def tokenise(self, text: Text, max_tokens: int, cleaning: Cleaning = "covr") -> tuple[Tensor, Tensor]:
         """Ids and mask (B, L) of strings, cleaned and cut at `max_tokens`; of a mapping, its own.

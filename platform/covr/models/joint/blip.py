@@ -45,7 +45,8 @@ class BlipRetriever(JointRetriever):
     """A BLIP dual encoder whose text side can read pictures: the layouts `blip` and `covr`."""
 
     config: BlipConfig
-    similarity = "cosine"
+    target_parts = ("visual_encoder", "vision_proj")
+    target_options = ("image", "target_pooling")
 
     def __init__(self, config: BlipConfig) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)

@@ -50,6 +50,8 @@ class Blip2Retriever(JointRetriever):
     """Image encoder, its norm, Q-Former and two projections: the layouts `blip2` and `covr2`."""
 
     config: Blip2Config
+    target_parts = ("visual_encoder", "ln_vision", "qformer", "vision_proj")
+    target_options = ("image", "target_pooling", "mean_of_queries")
 
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)

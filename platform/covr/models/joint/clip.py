@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from covr.models.fusion.combiner import Combiner
 from covr.models.fusion.weighted import slerp, weighted_sum
 from covr.models.image.clip import ClipResNetConfig, ClipViT, ClipViTConfig, clip_resnet
-from covr.models.joint.base import JointRetriever, Text
+from covr.models.joint.base import JointRetriever, Needs, Text
 from covr.models.text.clip import ClipText, ClipTextConfig
 
 
@@ -40,6 +40,8 @@ class ClipRetriever(JointRetriever):
     """Both towers of CLIP: the layout `openai-clip`."""
 
     config: ClipConfig
+    target_parts = ("visual",)
+    target_options = ("image",)
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.image.projection_dim)
@@ -57,8 +59,8 @@ class ClipRetriever(JointRetriever):
         return self.config.text.vocab_size
 
     @property
-    def needs(self) -> dict[str, list[str]]:
-        return {"query": ["frames", "modification"], "target": ["frames"]}
+    def needs(self) -> Needs:
+        return Needs(query_feature="frames", query_text=True, query_description=False, target_feature="frames")
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
         """Raw vectors (B, P) of normalised pictures."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from covr.errors import UserError
 from covr.models.fusion.combiner import Combiner
-from covr.models.joint.base import JointRetriever, Text
+from covr.models.joint.base import JointRetriever, Needs, Text
 from covr.models.joint.blip import unit
 from covr.models.text.clip import ClipText, ClipTextConfig
 from covr.models.text.qformer import QFormer, QFormerConfig
@@ -54,6 +54,10 @@ class TFCoVRRetriever(JointRetriever):
         self.text_proj = nn.Linear(width, config.dim)
         self.combiner = Combiner(config.dim, *config.combiner)
         self.freeze()
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(query_feature="pooled", query_text=True, query_description=False, target_feature="pooled")
 
     @property
     def vocab_size(self) -> int:
