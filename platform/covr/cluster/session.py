@@ -32,10 +32,11 @@ def connect(machine: DictConfig) -> Cluster:
     if not ray.is_initialized():
         # Workers inherit these: progress lines of Ray Data go to a log file, not between our own.
         quiet = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}
-        terse = {"logging_level": logging.WARNING}
         try:
             if joins:
-                ray.init(address=address or "auto", log_to_driver=False, runtime_env=quiet, **terse)
+                ray.init(
+                    address=address or "auto", log_to_driver=False, runtime_env=quiet, logging_level=logging.WARNING
+                )
             else:
                 available = len(os.sched_getaffinity(0))
                 asked = available if machine.num_cpus == "auto" else machine.num_cpus
@@ -51,7 +52,7 @@ def connect(machine: DictConfig) -> Cluster:
                     include_dashboard=False,
                     log_to_driver=False,
                     runtime_env=quiet,
-                    **terse,
+                    logging_level=logging.WARNING,
                 )
         except ConnectionError as error:
             raise UserError(
