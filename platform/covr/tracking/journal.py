@@ -56,7 +56,8 @@ class Journal:
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, b"\n" + line if torn else line)
+            # What was not read as a line must not become one: its record may be logged again right now.
+            os.write(descriptor, b"\0\n" + line if torn else line)
         finally:
             os.close(descriptor)
 
