@@ -1,0 +1,1 @@
+"""The endpoint: a Ray Serve application over one retriever and one index. Ray's own `serve` is `ray_serve` here."""

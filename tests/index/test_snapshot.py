@@ -28,6 +28,7 @@ def build(folder: Place, clip_ids: list[str], vectors: np.ndarray, similarity: s
         target_fingerprint=TARGET,
         retriever_fingerprint="r" * 32,
         dataset_fingerprint="d" * 32,
+        decoder="decord-0.6.0",
     )
 
 

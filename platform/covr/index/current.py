@@ -44,6 +44,10 @@ class Current:
         """The snapshot's folder."""
         return root / "index" / self.snapshot
 
+    def retriever_uri(self, root: Place) -> str:
+        """Where the retriever is loaded from."""
+        return self.retriever if ":/" in self.retriever else str(root.resolve(self.retriever))
+
 
 def place_of(root: Place) -> Place:
     """Where the pointer stands under a storage root."""

@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,8 @@ class Manifest:
     retriever_fingerprint: str
     """Of the whole retriever at the time of building; where it came from, not a condition."""
     dataset_fingerprint: str
+    decoder: str
+    """Version of the decoder behind the features (`covr.clips.version`); frames of a query must come from the same."""
     sha256: dict[str, str]
     """File name -> hash of its bytes."""
 
@@ -84,6 +86,10 @@ class Snapshot:
         """The position of a clip among vectors, features and clips; KeyError where it is not indexed."""
         return self._rows[clip_id]
 
+    def describe(self, clip_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of the clips table of indexed clips, in the order asked for."""
+        return self.clips.take([self._rows[clip_id] for clip_id in clip_ids]).to_pylist()
+
     def search(self, queries_QD: np.ndarray, k: int, exclude: Sequence[Sequence[str]] = ()) -> list[Ranked]:
         """The `k` nearest clips of each query, exactly.
 
@@ -111,6 +117,7 @@ class Snapshot:
         target_fingerprint: str,
         retriever_fingerprint: str,
         dataset_fingerprint: str,
+        decoder: str,
     ) -> Snapshot:
         """Write `folder/<fingerprint>/` and return what was written.
 
@@ -146,6 +153,7 @@ class Snapshot:
             target_fingerprint=target_fingerprint,
             retriever_fingerprint=retriever_fingerprint,
             dataset_fingerprint=dataset_fingerprint,
+            decoder=decoder,
             sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         )
         snapshot = cls(manifest, vectors_ND, features_NF, clips)

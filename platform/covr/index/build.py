@@ -1,0 +1,90 @@
+"""The index job: a gallery's stored features through the retriever's target side, published as the served pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from covr.clips import version
+from covr.embed.read import pooled
+from covr.errors import UserError
+from covr.index.current import Current, place_of
+from covr.index.snapshot import Snapshot
+from covr.job import Job
+from covr.models.retriever import ComposedRetriever
+from covr.storage import TableStore
+from covr.storage.place import fingerprint
+from covr.tracking import RunLogger
+
+_BATCH = 4096
+
+
+def index(job: Job) -> dict[str, Any]:
+    """Index the clips of `index.gallery` (or of `test.split`) under the retriever of `index.row`.
+
+    Reads tables/clips, tables/galleries, features/ and retrievers/<row>; writes index/<fingerprint>/ and then
+    index/current.json, which names that snapshot and the retriever.
+
+    Raises:
+        UserError: a step before this one was not run, or there is no such gallery.
+    """
+    cfg = job.cfg.index
+    place = job.root / "retrievers" / cfg.row
+    if not place.exists():
+        raise UserError(f"the row {cfg.row!r} was never trained", str(place), "run jobs/finetune.py first")
+    retriever = ComposedRetriever.load(place)
+    clips = _gallery(job)
+    dataset, decoder = fingerprint(clips.to_pylist()), version(job.cfg.machine.decoder)
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        features_NF = pooled(job.root, retriever.video, clips["clip_id"].to_pylist())
+        snapshot = Snapshot.build(
+            job.root / "index",
+            clips=clips,
+            vectors_ND=_targets(retriever, features_NF),
+            features_NF=features_NF,
+            similarity=retriever.similarity,
+            target_fingerprint=retriever.target_fingerprint,
+            retriever_fingerprint=retriever.fingerprint,
+            dataset_fingerprint=dataset,
+            decoder=decoder,
+        )
+        Current(snapshot=snapshot.fingerprint, retriever=f"retrievers/{cfg.row}").write(job.root)
+        run.log_metrics({"clips": len(snapshot)})
+        return {"snapshot": snapshot.fingerprint, "clips": len(snapshot), "dim": snapshot.manifest.dim}
+
+    return job.step(
+        "index",
+        settings=cfg,
+        inputs={"retriever": retriever.target_fingerprint, "clips": dataset, "decoder": decoder},
+        outputs=[place_of(job.root)],
+        work=work,
+    )
+
+
+def _gallery(job: Job) -> pa.Table:
+    """The rows of the clips to index, in the order of their ids: equal scores are then ordered by id."""
+    cfg = job.cfg.index
+    clips = TableStore(job.root / "tables/clips", "clips").require(made_by="ingest")
+    if cfg.gallery is None:
+        return clips.filter(pc.equal(clips["split"], job.cfg.test.split)).sort_by("clip_id")
+    galleries = TableStore(job.root / "tables/galleries", "galleries").require(made_by="ingest")
+    members = galleries.filter(pc.equal(galleries["gallery_id"], cfg.gallery))["clip_id"]
+    if not len(members):
+        known = ", ".join(sorted(set(galleries["gallery_id"].to_pylist()))[:10])
+        raise UserError("no such gallery", f"index.gallery={cfg.gallery}", f"choose one of {known}")
+    return clips.filter(pc.is_in(clips["clip_id"], members.combine_chunks())).sort_by("clip_id")
+
+
+@torch.inference_mode()
+def _targets(retriever: ComposedRetriever, features_NF: np.ndarray) -> np.ndarray:
+    """Target vectors (N, D), float32."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    retriever = retriever.to(device)
+    batches = (features_NF[start : start + _BATCH] for start in range(0, len(features_NF), _BATCH))
+    vectors = [retriever.embed_target(torch.from_numpy(batch).to(device)).float().cpu() for batch in batches]
+    return torch.cat(vectors).numpy()

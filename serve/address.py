@@ -1,0 +1,44 @@
+"""Where the endpoint may listen: as long as it asks for no key, on loopback only."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from covr.errors import UserError
+
+
+def check_loopback(host: str) -> None:
+    """Refuse an address that other machines reach.
+
+    Raises:
+        UserError: no such host, or not loopback.
+    """
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        raise UserError("no such host", host, "leave serve.host at 127.0.0.1") from None
+    if not all(ipaddress.ip_address(address).is_loopback for address in found):
+        raise UserError(
+            "the endpoint has no access keys, so it listens on loopback only",
+            host,
+            "leave serve.host at 127.0.0.1, behind a proxy that checks access",
+        )
+
+
+def free_port(host: str, port: int) -> int:
+    """`port` if nothing listens there, any free one for 0.
+
+    Raises:
+        UserError: it is taken, or may not be used.
+    """
+    family = socket.getaddrinfo(host, port)[0][0]
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just given up counts as free
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "no such port"
+            where = f"serve.port={port}"
+            raise UserError(f"cannot listen there ({reason})", where, "choose another, or 0 for any free one") from None
+        return probe.getsockname()[1]

@@ -1,0 +1,100 @@
+"""A pool of decode processes beside the gateway: no file is ever opened by a decoder in the gateway itself."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from covr.clips import DecodeFailure, Sampling
+from covr.clips.decode import Decoder
+from covr.clips.isolated import IsolatedDecoder
+from covr.errors import UserError
+from covr.storage import Place
+from serve.problems import Problem
+
+_MIDDLE = Sampling(kind="uniform", num_frames=1)
+
+# Fixed sentences: what a decoder says may hold paths or addresses.
+_REFUSALS = {
+    "empty": (422, "The file is empty, or holds no frame."),
+    "not-a-video": (415, "The file is not a video or image of a kind that is read here."),
+    "no-video-stream": (415, "The file has no video stream in a codec that is read here."),
+    "over-limit": (422, "The video is over a limit"),
+    "corrupt": (422, "The video cannot be decoded."),
+    "timeout": (422, "The video takes too long to decode."),
+    "crashed": (422, "The video ended the decoder."),
+    "out-of-memory": (422, "The video needs too much memory to decode."),
+}
+
+
+class Decoders:
+    """`count` threads, each with a decode process of its own; what is more waits its turn."""
+
+    def __init__(self, count: int) -> None:
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
+        self._own = threading.local()
+
+    async def query(self, path: Path, sampling: Sampling, decoder: Decoder) -> np.ndarray:
+        """The frames of a clip that was sent, uint8 RGB (T, 3, H, W).
+
+        Raises:
+            Problem: 415 or 422, with the reason.
+        """
+        try:
+            return await self._run(Place(path), sampling, None, None, decoder)
+        except DecodeFailure as failure:
+            status, detail = _REFUSALS[failure.reason]
+            if failure.reason == "over-limit":
+                detail = f"{detail}: {failure.detail}."
+            raise Problem(status, failure.reason, detail) from None
+
+    async def middle(self, place: Place, start_s: float | None, end_s: float | None) -> np.ndarray:
+        """The middle frame of an indexed clip, uint8 RGB (3, H, W).
+
+        Raises:
+            Problem: 404, the file is gone or unreadable.
+        """
+        try:
+            return (await self._run(place, _MIDDLE, start_s, end_s, "decord"))[0]
+        except (DecodeFailure, UserError):
+            raise Problem(404, "no-thumbnail", "The clip's file is gone or cannot be decoded.") from None
+
+    async def _run(
+        self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
+    ) -> np.ndarray:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._decode, place, sampling, start_s, end_s, decoder)
+
+    def _decode(
+        self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
+    ) -> np.ndarray:
+        with _on_disk(place) as path:
+            return self._process(decoder).decode(str(path), sampling, start_s, end_s).frames
+
+    def _process(self, decoder: Decoder) -> IsolatedDecoder:
+        """This thread's own."""
+        if not hasattr(self._own, decoder):
+            setattr(self._own, decoder, IsolatedDecoder(decoder))
+        return getattr(self._own, decoder)
+
+
+@contextmanager
+def _on_disk(place: Place) -> Iterator[Path]:
+    """The file itself, or a copy of one in an object store for as long as it is read."""
+    if place.is_local:
+        yield place.local()
+        return
+    with tempfile.TemporaryDirectory(prefix="covr-clip-") as folder:
+        path = Path(folder) / "clip"
+        try:
+            place.fs.get_file(place.path, str(path))
+        except FileNotFoundError:
+            raise DecodeFailure("missing", "no such file") from None
+        yield path

@@ -1,0 +1,38 @@
+"""The end of the demo: the endpoint is started, asked one composed query of the test split, and stopped."""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from covr.cli.query import table
+from covr.client import Client
+from covr.cluster.session import connect
+from covr.errors import UserError
+from covr.job import Job
+from covr.storage import TableStore
+from serve.run import serving
+
+
+def first_query(job: Job, k: int = 5) -> RenderableType:
+    """One query to the running endpoint and its answers, for people to look at; nothing runs afterwards.
+
+    Ray must be there to join or to start; whoever started it stops it.
+    """
+    triplets = TableStore(job.root / "tables/triplets", "triplets").require(
+        ["query_clip", "modifications", "target_clips"], pc.field("split") == job.cfg.test.split, made_by="ingest"
+    )
+    if not len(triplets):
+        raise UserError("there is no query to show", f"test.split={job.cfg.test.split}", "choose another split")
+    triplet = triplets.slice(0, 1).to_pylist()[0]
+    clip_id, text = triplet["query_clip"], triplet["modifications"][0]
+    connect(job.cfg.machine)
+    options = OmegaConf.merge(job.cfg.serve, {"port": 0})  # any free one: this is over in seconds
+    assert isinstance(options, DictConfig)
+    with serving(job.root, options) as url, Client(url) as client:
+        query = client.clip(clip_id)
+        answer = client.search(clip_id=clip_id, text=text, k=k)
+        asked = Text.assemble("query: ", (query.label or clip_id, "bold"), f" ({clip_id}), but: ", (text, "bold"))
+        return Group(asked, table(answer, base_url=url, right=set(triplet["target_clips"])))

@@ -1,0 +1,89 @@
+"""What stands behind the routes: decoding what was sent, asking `Retrieval`, in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve as ray_serve
+from ray.serve.handle import DeploymentHandle
+
+from covr.storage import Place
+from serve import routes
+from serve.decoding import Decoders
+from serve.pair import Found, Query
+from serve.problems import Problem
+from serve.retrieval import Described, UnknownClip, Unready
+from serve.settings import Settings
+from serve.thumbnails import Thumbnails
+from serve.uploads import Upload
+
+
+@ray_serve.deployment
+@ray_serve.ingress()
+class Gateway:
+    """The ingress: one process for HTTP, decode processes beside it. Every method raises `Problem` on refusal."""
+
+    def __init__(self, settings: Settings, retrieval: DeploymentHandle) -> None:
+        self._settings, self._retrieval = settings, retrieval
+        self._root = Place(settings.root)
+        self._decoders = Decoders(settings.decoders)
+        self._thumbnails = Thumbnails(self._decoders)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Built in the replica: an application made beside the class would travel pickled, cut off from its module."""
+        return routes.build(self)
+
+    async def search(self, query: Query) -> Found:
+        """The answers to a query."""
+        return await self._ask(self._retrieval.search.remote(query))
+
+    async def decode(self, upload: Upload) -> Query:
+        """The query that a sent clip and its text make."""
+        found = await self.describe()  # a hop is little beside a decode
+        async with self._deadline():
+            frames_TCHW = await self._decoders.query(upload.path, found.sampling, found.decoder)
+        return Query(text=upload.query.text, k=upload.query.k, frames_TCHW=frames_TCHW, sha256=upload.sha256)
+
+    async def clip(self, clip_id: str) -> dict[str, Any]:
+        """The row of an indexed clip."""
+        return await self._ask(self._retrieval.clip.remote(clip_id))
+
+    def file(self, clip: dict[str, Any]) -> Place:
+        """Where a clip's file is."""
+        return self._root.resolve(clip["uri"])
+
+    async def thumbnail(self, clip: dict[str, Any]) -> bytes:
+        """A clip's middle frame, as a JPEG."""
+        async with self._deadline():
+            return await self._thumbnails.of(clip, self.file(clip))
+
+    async def describe(self) -> Described:
+        """What answers."""
+        return await self._ask(self._retrieval.describe.remote())
+
+    async def prove(self) -> Described:
+        """What answers, once it has answered a true query."""
+        return await self._ask(self._retrieval.prove.remote())
+
+    async def _ask(self, response: Awaitable[Any]) -> Any:
+        """What the replica says; its refusals as problems."""
+        async with self._deadline():
+            value = await response
+        match value:
+            case Unready(reason=reason):
+                raise Problem(503, "not-ready", f"Not ready: {reason}.", headers={"Retry-After": "10"})
+            case UnknownClip():
+                raise Problem(404, "unknown-clip", "No clip of this id is indexed.")
+        return value
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                yield
+        except TimeoutError:
+            raise Problem(504, "timeout", f"No answer within {self._settings.timeout_s:g} s.") from None

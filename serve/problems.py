@@ -1,0 +1,109 @@
+"""Every error leaves as RFC 9457 problem+json with a request id; never a path, a trace or a foreign message."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from covr.client import Problem as ProblemBody
+from covr.client.schema import FieldError
+
+logger = logging.getLogger("ray.serve")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """A refusal.
+
+    Args:
+        status: of HTTP.
+        kind: a stable word for this kind of problem; the last part of its `type`.
+        detail: one sentence for the caller.
+        errors: what is wrong with which field.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        errors: list[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, kind, detail)
+        self.status, self.kind, self.detail = status, kind, detail
+        self.errors, self.headers = errors or [], headers
+
+    def response(self, request: HTTPConnection) -> Response:
+        """This problem as the answer to a request."""
+        body = ProblemBody(
+            type=f"urn:covr:problem:{self.kind}",
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            request_id=request_id(request),
+            errors=self.errors,
+        )
+        return Response(body.model_dump_json(), self.status, self.headers, MEDIA_TYPE)
+
+
+def request_id(request: HTTPConnection) -> str:
+    """The id that Serve's proxy gave the request and logs it under; it returns it as X-Request-ID too."""
+    return request.headers.get("x-request-id") or uuid.uuid4().hex
+
+
+def invalid(error: ValidationError | RequestValidationError) -> Problem:
+    """A request whose fields are not as they must be: 422, or 400 where the JSON itself is broken."""
+    errors = error.errors()
+    if any(item["type"] == "json_invalid" for item in errors):
+        return Problem(400, "malformed-json", "The body is not JSON.")
+    fields = [FieldError(field=".".join(map(str, item["loc"])), message=item["msg"]) for item in errors]
+    return Problem(422, "invalid-field", "The request is not as it must be.", fields)
+
+
+def install(api: FastAPI) -> None:
+    """Let an application answer every error as a problem."""
+
+    @api.exception_handler(Problem)
+    async def _problem(request: Request, problem: Problem) -> Response:
+        return problem.response(request)
+
+    @api.exception_handler(RequestValidationError)
+    async def _fields(request: Request, error: RequestValidationError) -> Response:
+        return invalid(error).response(request)
+
+    @api.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        kind = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        detail = {404: "There is no such route.", 405: "The route has no such method."}.get(error.status_code, kind)
+        return Problem(error.status_code, kind, detail, headers=error.headers).response(request)
+
+    @api.exception_handler(Exception)
+    async def _failure(request: Request, error: Exception) -> Response:
+        logger.error("request %s failed", request_id(request), exc_info=error)
+        return Problem(500, "internal", "The request failed; the server's log has it by its id.").response(request)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route, for OpenAPI."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "model": ProblemBody,
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,128 @@
+"""The endpoint for as long as a `with` block lasts; afterwards nothing is left but what was there before."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+from ray import serve as ray_serve
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+from ray.serve.config import HTTPOptions
+from ray.serve.context import _get_global_client
+from ray.serve.exceptions import RayServeException
+
+from covr.client import Client, RequestRefused
+from covr.errors import UserError
+from covr.index.current import Current
+from covr.storage import Place
+from serve.address import check_loopback, free_port
+from serve.app import app
+from serve.settings import Settings
+
+_READY_S = 120.0
+_STOPPED_S = 60.0
+
+
+@contextmanager
+def serving(root: Place, options: DictConfig) -> Iterator[str]:
+    """Serve what `root` holds on the Ray cluster that this process is connected to.
+
+    A Serve instance that is already there is used as it is, its host and port too, and goes on afterwards.
+
+    Args:
+        options: the `serve` group of the configuration.
+
+    Yields:
+        The URL, once a true query was answered.
+
+    Raises:
+        UserError: nothing is indexed, retriever or index is damaged, the address is taken or not loopback, or the
+            name or route is another application's.
+    """
+    Current.read(root)  # what is missing is said before anything starts
+    settings = _settings(root, options)
+    found = _get_global_client(raise_if_no_controller_running=False)
+    if found is None:
+        check_loopback(options.host)
+        http = HTTPOptions(host=options.host, port=free_port(options.host, options.port))
+        with _quiet():
+            ray_serve.start(proxy_location="HeadOnly", http_options=http)
+    elif options.name in ray_serve.status().applications:
+        raise UserError("this Serve instance has an application of that name", options.name, "choose serve.name=...")
+    else:
+        http = found.http_config
+    try:
+        _deploy(settings, options)
+        url = f"http://{http.host}:{http.port}{options.route_prefix}".rstrip("/")
+        _wait_ready(url)
+        yield url
+    finally:
+        with _quiet():
+            if found is None:
+                _stop_serve()
+            else:
+                ray_serve.delete(options.name)
+
+
+def _settings(root: Place, options: DictConfig) -> Settings:
+    given: Any = OmegaConf.to_container(options.app)
+    try:
+        return Settings.model_validate({**given, "root": str(root)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(first["msg"], f"serve.app.{first['loc'][0]}", "correct the option") from None
+
+
+def _deploy(settings: Settings, options: DictConfig) -> None:
+    try:
+        with _quiet():
+            ray_serve.run(app(settings), name=options.name, route_prefix=options.route_prefix)
+    except RayServeException as error:  # it names the application that has this route
+        raise UserError(str(error), options.route_prefix, "choose serve.route_prefix=...") from None
+
+
+def _wait_ready(url: str) -> None:
+    deadline = time.monotonic() + _READY_S
+    with Client(url, timeout_s=_READY_S) as client:
+        while True:
+            try:
+                client.ready()
+                return
+            except RequestRefused as refusal:
+                if refusal.problem is not None:  # the gateway itself says that it will not be
+                    raise UserError(refusal.problem.detail, url, "mend that, then start again") from None
+                if time.monotonic() > deadline:  # Serve's proxy does not know the route yet
+                    raise
+                time.sleep(0.1)
+
+
+def _stop_serve() -> None:
+    """`ray_serve.shutdown`, but not waiting in a call that dies with the controller: Ray prints that as an error."""
+    controller = ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+    ray.get(controller.graceful_shutdown.remote(wait=False))
+    deadline = time.monotonic() + _STOPPED_S
+    while time.monotonic() < deadline:
+        try:
+            ray.get_actor(SERVE_CONTROLLER_NAME, SERVE_NAMESPACE)
+        except ValueError:
+            break
+        time.sleep(0.05)
+    ray_serve.shutdown()  # forgets the controller in this process, or ends one that would not end
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Ray Serve's own lines of progress; its warnings stay."""
+    logger = logging.getLogger("ray.serve")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,105 @@
+"""A multipart query: its fields checked, its clip in a temporary file."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from covr.client.schema import FieldError, UploadQuery
+from covr.limits import LIMITS
+from serve.problems import Problem, invalid
+
+_MAX_PARTS = 8  # more than a query has, so that an unknown field is named as such
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upload:
+    """A query's clip on disk, for as long as the query runs."""
+
+    path: Path
+    sha256: str
+    query: UploadQuery
+
+
+def json_schema() -> dict[str, Any]:
+    """Of the multipart body, for OpenAPI."""
+    schema = UploadQuery.model_json_schema()
+    video = {"type": "string", "format": "binary", "description": "A video or image file."}
+    return {
+        **schema,
+        "title": "UploadedClipQuery",
+        "properties": {"video": video, **schema["properties"]},
+        "required": ["video", *schema["required"]],
+    }
+
+
+@asynccontextmanager
+async def received(request: Request) -> AsyncIterator[Upload]:
+    """Read a multipart query: one file `video`, the fields of `UploadQuery`.
+
+    Raises:
+        Problem: malformed (400), too many parts (413), a field that is missing, unknown, twice there or wrong (422).
+    """
+    fields, video = await _parts(request)
+    try:
+        query = UploadQuery.model_validate(fields)
+    except ValidationError as error:
+        raise invalid(error) from None
+    with tempfile.TemporaryDirectory(prefix="covr-query-") as folder:
+        path = Path(folder) / "clip"  # nothing of the sender's file name reaches the disk
+        sha256 = await asyncio.to_thread(_keep, video, path)
+        yield Upload(path=path, sha256=sha256, query=query)
+
+
+async def _parts(request: Request) -> tuple[dict[str, str], UploadFile]:
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),
+        max_files=_MAX_PARTS,
+        max_fields=_MAX_PARTS,
+        max_part_size=4 * LIMITS.max_text_chars + 1,  # of a text field in UTF-8; files are bounded by the body
+    )
+    try:
+        parts = (await parser.parse()).multi_items()
+    except MultiPartException as error:
+        if error.message.startswith("Too many"):
+            raise Problem(413, "too-many-parts", "The body has too many parts.") from None
+        if "exceeded maximum size" in error.message:
+            raise _field("text", f"at most {LIMITS.max_text_chars} characters") from None
+        raise Problem(400, "malformed-multipart", "The body is not multipart form data.") from None
+    names = [name for name, _ in parts]
+    if len(set(names)) != len(names):
+        raise _field(next(name for name in names if names.count(name) > 1), "given more than once")
+    fields = {name: value for name, value in parts if isinstance(value, str)}
+    files = {name: value for name, value in parts if isinstance(value, UploadFile)}
+    video = files.pop("video", None)
+    if video is None:
+        raise _field("video", "a file is required")
+    if files:
+        raise _field(next(iter(files)), "not a file")
+    return fields, video
+
+
+def _keep(video: UploadFile, path: Path) -> str:
+    with path.open("wb") as file:
+        shutil.copyfileobj(video.file, file, 1 << 20)
+    video.file.close()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _field(name: str, message: str) -> Problem:
+    error = FieldError(field=name[:100], message=message)
+    return Problem(422, "invalid-field", "The request is not as it must be.", [error])
