@@ -25,7 +25,7 @@ demo: install
 	$(BIN)/python jobs/pipeline.py data=motions model=tf-covr-base-tiny data.size=$(SIZE) out=$(OUT)
 
 serve: install
-	$(BIN)/python -m serve out=$(OUT) port=$(PORT)
+	$(BIN)/python -m serve out=$(OUT) serve.port=$(PORT)
 
 lint: install
 	$(BIN)/ruff format --check .
