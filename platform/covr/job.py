@@ -47,7 +47,9 @@ class Job:
         settings = OmegaConf.to_container(self.cfg, resolve=True)
         mark = fingerprint(name, settings)
         known = record.get("mlflow_run") if record.get("fingerprint") == mark else None
-        run = self.tracking.start(name, run_id=known, parent_run=self.parent_run, params=_flat(settings), tags={})
+        run = self.tracking.start(
+            name, run_id=known, parent_run=self.parent_run, params=_flat(settings), tags={"step": mark}
+        )
         record_place.write_json({"fingerprint": mark, "state": "running", "mlflow_run": run.run_id})
         try:
             yield replace(self, parent_run=run.run_id)
