@@ -53,13 +53,14 @@ def build(root: Place) -> None:
             "tags": {
                 "pair": f"{source} > {target}",
                 "edit": "event" if source[:5] != target[:5] else "other",
-                "seen": "seen" if i % 4 else "unseen",
+                "seen": "yes" if i % 4 else "no",
             },
-            "galleries": {"corrected": GALLERY},
+            "galleries": {"corrected": GALLERY, "published": f"{GALLERY}-targets"},
             "split": "test",
         }
         for i, (source, target) in enumerate(pairs)
     ]
     gallery = [{"gallery_id": GALLERY, "clip_id": clip["clip_id"]} for clip in clips]
+    gallery += [{"gallery_id": f"{GALLERY}-targets", "clip_id": row["target_clips"][0]} for row in triplets]
     for name, rows in (("clips", clips), ("triplets", triplets), ("galleries", gallery)):
         TableStore(root / "tables" / name, name).publish(tables.from_rows(name, rows), f"{name:0<32}")

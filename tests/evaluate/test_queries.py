@@ -14,7 +14,7 @@ from covr.errors import UserError
 from covr.evaluate.queries import Queries
 
 
-def test_the_corrected_gallery_is_named_and_the_published_one_follows_the_annotations(queries):
+def test_the_corrected_gallery_is_named_and_the_published_one_has_a_row_for_each_annotation(queries):
     assert queries.gallery == tiny_world.GALLERY
     ((group, clips),) = queries.groups("corrected")
     assert len(group) == len(queries)
@@ -57,6 +57,8 @@ def test_mistakes(world, queries):
     nameless = replace(queries, triplets=_without_galleries(queries.triplets))
     with pytest.raises(UserError, match="names no gallery"):
         list(nameless.groups("corrected"))
+    with pytest.raises(UserError, match=r"test\.protocol=corrected"):
+        list(nameless.groups("published"))
 
 
 def _without_galleries(triplets: pa.Table) -> pa.Table:

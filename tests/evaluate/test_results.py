@@ -89,5 +89,5 @@ def test_the_table_fits_a_terminal_of_80_characters(rows):
     console.print(table(results))
     text = console.export_text()
     assert "…" not in text
-    for wanted in ("composed", "mAP@10/published", "median rank", "composition gap", "unseen in training"):
+    for wanted in ("composed", "mAP@10/published", "median rank", "composition gap", "never seen in training"):
         assert wanted in text

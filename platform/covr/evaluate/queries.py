@@ -46,23 +46,15 @@ class Queries:
     @property
     def gallery(self) -> str:
         """The name of the corrected protocol's gallery, or how many there are."""
-        names = sorted(set(self._gallery_of_each()))
-        return names[0] if len(names) == 1 else f"{len(names)} galleries"
+        names = set(self._gallery_of_each("corrected"))
+        return names.pop() if len(names) == 1 else f"{len(names)} galleries"
 
     def groups(self, protocol: Protocol) -> Iterator[tuple[Queries, list[str]]]:
-        """Queries that share a gallery, with its clip ids.
-
-        The corrected gallery is the one that the triplets name. The published one has a row for each triplet that
-        names the same gallery: its annotated target, as often as it is annotated.
-        """
-        each = pa.array(self._gallery_of_each())
+        """Queries that name the same gallery for a protocol, with its rows' clip ids (repeated where the rows are)."""
+        each = pa.array(self._gallery_of_each(protocol))
         for name in sorted(set(each.to_pylist())):
-            triplets = self.triplets.filter(pc.equal(each, name))
-            if protocol == "corrected":
-                clips = self.galleries.filter(pc.equal(self.galleries["gallery_id"], name))["clip_id"].to_pylist()
-            else:
-                clips = pc.list_element(triplets["target_clips"], 0).to_pylist()
-            yield replace(self, triplets=triplets), clips
+            clips = self.galleries.filter(pc.equal(self.galleries["gallery_id"], name))["clip_id"].to_pylist()
+            yield replace(self, triplets=self.triplets.filter(pc.equal(each, name))), clips
 
     def gallery_rows(self, protocol: Protocol) -> pa.Table:
         """The clips that may answer, as rows of one column `clip_id`."""
@@ -86,9 +78,10 @@ class Queries:
         """A tag of each query; None where it has none."""
         return [dict(tags or ()).get(name) for tags in self.triplets["tags"].to_pylist()]
 
-    def _gallery_of_each(self) -> list[str]:
-        named = [dict(galleries or ()).get("corrected") for galleries in self.triplets["galleries"].to_pylist()]
+    def _gallery_of_each(self, protocol: Protocol) -> list[str]:
+        named = [dict(galleries or ()).get(protocol) for galleries in self.triplets["galleries"].to_pylist()]
         if None in named:
             lacking = self.triplets["query_id"][named.index(None)].as_py()
-            raise UserError("a query names no gallery", f"triplets: query {lacking}", "run jobs/ingest.py again")
+            fix = "set test.protocol=corrected" if protocol == "published" else "run jobs/ingest.py again"
+            raise UserError(f"a query names no gallery of the {protocol} protocol", f"triplets: query {lacking}", fix)
         return [str(name) for name in named]

@@ -11,6 +11,7 @@ from rich.table import Table
 from covr.evaluate.metrics import MAP_AT, PRIMARY, RECALL_AT
 
 LINES = (*(f"mAP@{k}" for k in MAP_AT), *(f"R@{k}" for k in RECALL_AT), "median_rank", f"{PRIMARY}/published")
+SEEN = {"yes": "seen in training", "no": "never seen in training"}
 
 
 def table(results: Mapping[str, Any]) -> Table:
@@ -60,8 +61,7 @@ def _caption(rows: list[dict[str, Any]]) -> str:
             lines.append(f"composition gap ({row['row']} {PRIMARY} less the best single input): {gap}, {interval}")
             for name, group in row["breakdown"].get("seen", {}).items():
                 value = f"{group[PRIMARY]:.1f}, {bounds(group['interval'])}"
-                lines.append(
-                    f"label pairs {name} in training ({group['queries']} queries): {row['row']} {PRIMARY} {value}"
-                )
+                name = SEEN.get(name, name)
+                lines.append(f"label pairs {name} ({group['queries']} queries): {row['row']} {PRIMARY} {value}")
     lines.append("95 % intervals over label pairs, models and clips fixed")
     return "\n".join(lines)

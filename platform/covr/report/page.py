@@ -16,7 +16,7 @@ from PIL import Image
 
 from covr.evaluate.metrics import PRIMARY
 from covr.evaluate.queries import Queries
-from covr.evaluate.show import bounds, number
+from covr.evaluate.show import SEEN, bounds, number
 from covr.report import plots
 from covr.report.preview import previews
 from covr.report.sheet import sheet
@@ -66,6 +66,7 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
         columns=_held(results),
         full=_scale(results),
         number=number,
+        seen=SEEN,
         bar=plots.bar,
         curve=plots.curve,
         stage1=stage1(root),
