@@ -148,7 +148,8 @@ def _clip_sources(module: ClipRetriever) -> list[Source]:
         ]
         visual = below("visual.", "visual.", [Source(own="proj", published="proj"), *trunk])
     text = below("text.", "", names.clip_text(module.text))
-    return [Source(own="logit_scale", published="logit_scale"), *visual, *text]
+    combiner = [] if module.combiner is None else below("combiner.", "combiner.", renamed(module.combiner, ()))
+    return [Source(own="logit_scale", published="logit_scale"), *visual, *text, *combiner]
 
 
 # --- BLIP: CoVR, BSE-CoVR, ECDE ------------------------------------------------------------------------------------
@@ -332,6 +333,7 @@ LAYOUTS: Mapping[str, Layout] = {
             sources=_clip_sources,
             anchor="token_embedding.weight",
             wrapper=None,
+            fusion=("combiner.",),
         ),
         *(
             Layout(
@@ -357,7 +359,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 build=_build_blip2,
                 sources=_blip2_sources,
                 anchor=WORDS,
-                fusion=("Qformer.bert.encoder.", "query_tokens"),
+                fusion=("Qformer.bert.encoder.", "query_tokens", "combiner."),
                 derived=lambda module: _qformer_derived(module.qformer),
             )
             for name in ("blip2", "covr2")

@@ -183,15 +183,19 @@ def save_published(module: nn.Module, layout: str, path: str | Path | Place) -> 
         raise UserError(
             f"a {type(module).__name__} is not of the layout {layout}", str(path), f"give a {known.module.__name__}"
         )
+    write_checkpoint(*published_file(module, known), path)
+
+
+def published_file(module: nn.Module, layout: Layout) -> tuple[dict[str, Tensor], str | None]:
+    """Tensors by the names of a published file, and the key that they go under."""
     origin: Origin | None = getattr(module, "origin", None)
-    if origin is not None and known.module is not find_layout(origin.layout).module:
-        origin = None
-    wrapper, prefix = (known.wrapper, known.prefix) if origin is None else (origin.wrapper, origin.prefix)
-    tensors = {prefix + name: tensor for name, tensor in published_tensors(module, known).items()}
-    if origin is not None:
-        dtypes = origin.dtypes | dict.fromkeys(origin.fresh, "float32")
-        tensors = {name: _as(tensors[name], dtype) for name, dtype in dtypes.items()}
-    write_checkpoint(tensors, wrapper, path)
+    tensors = published_tensors(module, layout)
+    if origin is None:
+        return {layout.prefix + name: tensor for name, tensor in tensors.items()}, layout.wrapper
+    dtypes = origin.dtypes | dict.fromkeys(origin.fresh, "float32")
+    return {
+        name: _as(tensors[name.removeprefix(origin.prefix)], dtype) for name, dtype in dtypes.items()
+    }, origin.wrapper
 
 
 def write_checkpoint(tensors: dict[str, Tensor], wrapper: str | None, path: str | Path | Place) -> None:

@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from covr.cli.checkpoints import export_checkpoint, import_checkpoint
+from covr.cli.query import query
 from covr.cli.runs import runs
 from covr.errors import UserError
 
@@ -23,7 +25,10 @@ def _group() -> None:
     """Without a callback Typer would turn a single command into the program itself."""
 
 
+commands.command()(query)
 commands.command()(runs)
+commands.command()(import_checkpoint)
+commands.command()(export_checkpoint)
 
 
 def app() -> None:

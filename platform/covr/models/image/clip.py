@@ -48,7 +48,6 @@ class ClipViT(nn.Module):
             pre_norm=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
             act_layer="quick_gelu",
-            weight_init="skip",
         )
         self.proj = nn.Parameter(torch.empty(config.dim, config.projection_dim))
         nn.init.normal_(self.proj, std=config.dim**-0.5)

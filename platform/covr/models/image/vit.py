@@ -52,7 +52,6 @@ def blip_vit(config: ImageConfig) -> VisionTransformer:
         mlp_ratio=config.ffn_dim / config.dim,
         drop_path_rate=config.drop_path,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        weight_init="skip",
     )
 
 
