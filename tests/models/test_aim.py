@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from covr.errors import UserError
 from covr.models import AIM, AIMConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -152,6 +153,11 @@ def test_stochastic_depth_drops_clips_or_tokens_of_the_whole_batch(unit, distinc
     outputs = encoder(torch.randn(1, 4, 3, 32, 32).expand(48, -1, -1, -1, -1))
     seen = {tuple(row) for row in outputs.flatten(1)[:, :8].mul(1e3).round().tolist()}
     assert len(seen) in distinct  # two draws a clip, in the last block: at most four outcomes
+
+
+def test_clips_of_another_length_are_refused():
+    with pytest.raises(UserError, match="clips of 1 frames"):
+        AIM(SMALL)(torch.randn(2, 1, 3, 32, 32))
 
 
 def test_gradients_reach_every_weight():

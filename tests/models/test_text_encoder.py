@@ -153,6 +153,11 @@ def test_absent_or_foreign_weights_are_refused(tmp_path, published):
         build_text(replace(SMALL, weights=str(tmp_path / "other.safetensors")), 8)
 
 
+def test_one_string_is_not_a_list_of_letters():
+    with pytest.raises(UserError, match=r"give \[text\]"):
+        TextEncoder(SMALL, 8)("mirror it")
+
+
 def test_a_text_over_the_limit_is_refused():
     with pytest.raises(UserError, match="at most 2000"):
         TextEncoder(SMALL, 8)(["x" * 2001])

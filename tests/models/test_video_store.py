@@ -58,6 +58,15 @@ def test_a_damaged_folder_is_refused(tmp_path, spoil, message):
         load_video(Place(tmp_path))
 
 
+def test_options_of_another_version_are_told(tmp_path):
+    save_video(AIM(CONFIG), Place(tmp_path))
+    written = json.loads((tmp_path / "config.json").read_text())
+    written["config"]["stem_norm"] = "group"
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=r"another version of covr.*stem_norm"):
+        load_video(Place(tmp_path))
+
+
 def test_scratch_follows_the_seed():
     torch.manual_seed(3)
     first = build_video(model("scratch")).fingerprint()

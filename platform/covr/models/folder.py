@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from covr.errors import UserError
 from covr.storage import Place
 
+Config = TypeVar("Config")
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
 
 
@@ -39,6 +40,18 @@ def read(place: Place, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if hashlib.sha256(data).hexdigest() != config["weights_sha256"]:
         raise UserError(f"{WEIGHTS} is not the file that was saved", str(place), "save or copy the model again")
     return config, safetensors.torch.load(data)
+
+
+def restore(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """A component's configuration as it was written.
+
+    Raises:
+        UserError: options that this version of covr does not have.
+    """
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"written by another version of covr ({error})", where, "train or convert it again") from None
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], where: str, optional: tuple[str, ...] = ()) -> None:

@@ -138,11 +138,12 @@ class ComposedRetriever(nn.Module):
             from covr.models.joint.store import restore_joint  # it needs this module
 
             return restore_joint(config, state, str(place))
-        video = AIM(AIMConfig(**config["video"]))
-        text = TextEncoder(TextConfig(**config["text"]), video.dim) if config["text"] else None
-        fusion = build_fusion(FusionConfig(**config["fusion"]), video.dim)
-        retriever = cls(RetrieverConfig(**config["retriever"]), video.requires_grad_(False), text, fusion)
-        folder.load_exactly(retriever, state, str(place))
+        where = str(place)
+        video = AIM(folder.restore(AIMConfig, config["video"], where)).requires_grad_(False)
+        text = TextEncoder(folder.restore(TextConfig, config["text"], where), video.dim) if config["text"] else None
+        fusion = build_fusion(folder.restore(FusionConfig, config["fusion"], where), video.dim)
+        retriever = cls(folder.restore(RetrieverConfig, config["retriever"], where), video, text, fusion)
+        folder.load_exactly(retriever, state, where)
         return retriever.eval()
 
     def _settings(self) -> dict[str, object]:

@@ -103,6 +103,8 @@ class TextEncoder(nn.Module):
         """
         if isinstance(texts, Mapping):
             return self._vectors(self._lower(texts), texts["attention_mask"])
+        if isinstance(texts, str):
+            raise UserError("one string in place of a list of texts", texts[:40], "give [text]")
         cleaned = [self._clean(text) for text in texts]
         distinct = list(dict.fromkeys(cleaned))
         if all(text in self._remembered for text in distinct):

@@ -19,6 +19,7 @@ from timm.layers import LayerNorm, PatchEmbed
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from covr.errors import UserError
 from covr.models.video.encoder import VideoEncoder
 from covr.models.video.stem import ConvStem
 
@@ -159,6 +160,8 @@ class AIM(VideoEncoder):
 
     def forward(self, pixels_BTCHW: Tensor) -> Tensor:
         B, T = pixels_BTCHW.shape[:2]
+        if self.num_frames != T:
+            raise UserError(f"clips of {T} frames", "video encoder", f"sample {self.num_frames}, or train for {T}")
         if self.config.frame_difference:
             difference = torch.diff(pixels_BTCHW, dim=1, prepend=pixels_BTCHW[:, :1])
             pixels_BTCHW = torch.cat([pixels_BTCHW, difference], dim=2)

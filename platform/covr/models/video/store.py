@@ -33,7 +33,7 @@ def load_video(place: Place) -> VideoEncoder:
         UserError: no such folder, or a damaged one.
     """
     config, state = folder.read(place, "video encoder")
-    encoder = AIM(AIMConfig(**config["config"]))
+    encoder = AIM(folder.restore(AIMConfig, config["config"], str(place)))
     folder.load_exactly(encoder, state, str(place))
     return encoder.eval()
 
