@@ -10,6 +10,7 @@ from golden_values import Golden, fill_by_name
 from typer.testing import CliRunner
 
 from covr.checkpoints.folders import export_checkpoint, import_checkpoint, load_folder
+from covr.checkpoints.layouts import LAYOUTS
 from covr.checkpoints.published import published_tensors
 from covr.checkpoints.reader import read_checkpoint
 from covr.cli.main import commands
@@ -145,6 +146,4 @@ def test_a_folder_that_was_not_imported_needs_the_layouts_name(tmp_path):
     with pytest.raises(UserError, match="--layout"):
         export_checkpoint(Place(tmp_path / "trained"), tmp_path / "out.ckpt")
     export_checkpoint(Place(tmp_path / "trained"), tmp_path / "out.ckpt", "covr")
-    from covr.checkpoints.layouts import LAYOUTS
-
     same(read_checkpoint(tmp_path / "out.ckpt").tensors, published_tensors(loaded.module, LAYOUTS["covr"]))

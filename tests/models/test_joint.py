@@ -8,10 +8,12 @@ import pytest
 import torch
 from golden_values import Golden, fill_by_name
 
+from covr.checkpoints.layouts import LAYOUTS
 from covr.checkpoints.published import load_published
 from covr.errors import UserError
 from covr.losses import HardNegativeNCE, WeightedTargets
 from covr.models.joint import BlipRetriever, BSERetriever, ECDERetriever
+from covr.models.joint.pooling import pool_frames
 
 BLIP = Golden("blip_cir")
 STAGE2 = Golden("aim_cir_stage2")
@@ -124,6 +126,14 @@ def test_targets_from_frames_scores_and_pooled_vectors_agree(tmp_path):
         model.embed_query(frames, EDIT)
 
 
+def test_pooling_by_scores_as_published():
+    golden = Golden("covr_recall")
+    frames, scores = golden["pool_query/emb"][None], torch.tensor([golden.facts["pool_query/scores"]])
+    near(pool_frames(frames, "scores", scores)[0], golden["pool_query/out"])
+    near(pool_frames(frames, "scores")[0], golden["pool_query/uniform"])  # published: no scores, equal weights
+    torch.testing.assert_close(pool_frames(frames, "middle")[0], frames[0, 7])
+
+
 @torch.no_grad()
 def test_tf_covr_text_side_and_combiner(tmp_path):
     shapes = STAGE2.facts["keys"]
@@ -135,14 +145,14 @@ def test_tf_covr_text_side_and_combiner(tmp_path):
     qformer = model.qformer
     near(qformer.read(**{f"{name}_BL": tensor for name, tensor in text.items()}), STAGE2["text_hidden"])
     near(model.read(text), STAGE2["text_feat"])
+    with pytest.raises(UserError, match="reads video vectors"):
+        model.embed_target(torch.zeros(1, 2, 3, 8, 8, dtype=torch.uint8))
     query = model.embed_query(STAGE2["ref"], text)
     near(query, STAGE2["composed"])
     near(LOSS(query, model.embed_target(STAGE2["tar"])), STAGE2["loss"])
     near(qformer.look(STAGE2["img_tokens"]), STAGE2["image_mode"])
     read = qformer.read_with(text["input_ids"], text["attention_mask"], STAGE2["img_tokens"])
     near(read, STAGE2["multimodal"])
-
-    from covr.checkpoints.layouts import LAYOUTS
 
     sources = {source.own: source.published for source in LAYOUTS["tf-covr"].sources(model)}
     trained = {sources[name] for name, parameter in model.named_parameters() if parameter.requires_grad}

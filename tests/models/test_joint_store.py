@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.resources import files
 
+import pyarrow as pa
 import pytest
 import torch
 from golden_values import Golden, fill_by_name
 
 from covr.config.compose import compose
 from covr.errors import UserError
-from covr.models import ComposedRetriever
+from covr.models import ComposedRetriever, load_published
 from covr.models.image.clip import ClipResNetConfig
 from covr.models.image.vit import ImageConfig
 from covr.models.joint import (
@@ -29,6 +30,7 @@ from covr.models.text.clip import ClipTextConfig
 from covr.models.text.med import MEDConfig
 from covr.models.text.qformer import QFormerConfig
 from covr.storage import Place
+from covr.tables import FEATURES
 
 MODELS = files("covr.config").joinpath("model")
 JOINT = sorted(
@@ -149,6 +151,15 @@ def test_covr2_of_one_modality_and_with_a_combiner():
     torch.testing.assert_close(mlp.forward_query(pixels, TEXT), mlp.forward_query(mlp.forward_target(pixels), TEXT))
 
 
+@torch.no_grad()
+def test_targets_in_the_colour_order_of_the_published_embeddings():
+    frames = torch.randint(0, 256, (2, 3, 3, 28, 28), dtype=torch.uint8)
+    right, published = tiny(BlipRetriever), tiny(BlipRetriever, target_colours="bgr")
+    torch.testing.assert_close(published.embed_target(frames), right.embed_target(frames.flip(2)))
+    torch.testing.assert_close(published.embed_query(frames, TEXT), right.embed_query(frames, TEXT))
+    assert published.target_fingerprint != right.target_fingerprint
+
+
 def test_training_goes_through_query_and_target():
     retriever = tiny(BlipRetriever).train()
     query, target = retriever(torch.randn(2, 1, 3, 28, 28), TEXT, torch.randn(2, 8))
@@ -169,14 +180,8 @@ def test_strings_need_a_vocabulary_that_fits():
 @torch.no_grad()
 def test_published_numbers_from_a_features_table(tmp_path):
     """Tokens of query clips and vectors of targets, as a features table keeps them, give the published query."""
-    import pyarrow as pa
-
-    from covr.tables import FEATURES
-
     golden = Golden("blip_cir")
     torch.save({"model": fill_by_name(golden.facts["covr/keys"], 0.12)}, tmp_path / "blip.ckpt")
-    from covr.models import load_published
-
     retriever = load_published("covr", tmp_path / "blip.ckpt", num_heads=4, text_num_heads=4, enc_token_id=98)
     tokens = retriever.image_tokens(golden["img"])
     rows = [

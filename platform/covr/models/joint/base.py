@@ -97,11 +97,14 @@ class JointRetriever(nn.Module):
     @torch.no_grad()
     def embed_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
         """Target vectors (B, D) from uint8 frames (B, T, 3, H, W) or stored features."""
-        return self.forward_target(self._prepare(frames), scores)
+        return self.forward_target(self._prepare(frames, target=True), scores)
 
-    def _prepare(self, frames: Tensor) -> Tensor:
+    def _prepare(self, frames: Tensor, target: bool = False) -> Tensor:
         frames = frames.to(self.mean.device)
-        return self.preprocess(frames) if frames.dtype == torch.uint8 else frames
+        if frames.dtype != torch.uint8:
+            return frames
+        swapped = target and self.config.target_colours == "bgr"
+        return self.preprocess(frames.flip(2) if swapped else frames)
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """Query vectors (B, D) from normalised pixels (B, T, 3, H, W) or features, and texts."""

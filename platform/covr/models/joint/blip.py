@@ -37,6 +37,8 @@ class BlipConfig:
     frozen_image: Literal["corrected", "published"] = "corrected"
     """Whether the frozen image encoder is in evaluation mode while the rest trains; `published` leaves its
     stochastic depth active."""
+    target_colours: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels in which target frames are read; `bgr` is what the published embeddings were made with."""
     tokenizer: str | None = None
     """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary with BLIP's tokens added."""
 
@@ -46,7 +48,7 @@ class BlipRetriever(JointRetriever):
 
     config: BlipConfig
     target_parts = ("visual_encoder", "vision_proj")
-    target_options = ("image", "target_pooling")
+    target_options = ("image", "target_pooling", "target_colours")
 
     def __init__(self, config: BlipConfig) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)

@@ -42,6 +42,8 @@ class Blip2Config:
     """Longest modification, in tokens (published: 32 in training, 64 in testing)."""
     target_pooling: Pooling = "scores"
     """How a target's frames become one."""
+    target_colours: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels in which target frames are read; `bgr` is what the published embeddings were made with."""
     tokenizer: str | None = None
     """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary with BLIP-2's token added."""
 
@@ -51,7 +53,7 @@ class Blip2Retriever(JointRetriever):
 
     config: Blip2Config
     target_parts = ("visual_encoder", "ln_vision", "qformer", "vision_proj")
-    target_options = ("image", "target_pooling", "mean_of_queries")
+    target_options = ("image", "target_pooling", "mean_of_queries", "target_colours")
 
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)

@@ -32,6 +32,8 @@ class ClipConfig:
     """Share of the text in `sum` and `slerp`; 0.5 of `sum` is the published average."""
     combiner: tuple[int, int] = (2560, 5120)
     """Widths of the combiner's projections and hidden layers, for `mlp`."""
+    target_colours: Literal["rgb", "bgr"] = "rgb"
+    """Order of the channels in which target frames are read; `bgr` is what the published embeddings were made with."""
     tokenizer: str | None = "openai/clip-vit-base-patch16"
     """Folder or hub id of CLIP's byte-pair tokenizer; it is not packaged."""
 
@@ -41,7 +43,7 @@ class ClipRetriever(JointRetriever):
 
     config: ClipConfig
     target_parts = ("visual",)
-    target_options = ("image",)
+    target_options = ("image", "target_colours")
 
     def __init__(self, config: ClipConfig) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.image.projection_dim)

@@ -88,6 +88,9 @@ class TFCoVRRetriever(JointRetriever):
         """Targets (B, D), of unit length, from raw video vectors (B, D)."""
         return unit(self._vectors(frames))
 
+    def _prepare(self, frames: Tensor, target: bool = False) -> Tensor:
+        return frames.to(self.mean.device)  # no pixels: `_vectors` says so
+
     def _vectors(self, features: Tensor) -> Tensor:
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise UserError(
