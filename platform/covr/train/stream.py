@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
+from ray.exceptions import RayTaskError
+
+from covr.errors import UserError
 
 BLOCK_BYTES = 8 << 20  # of a task's result: large enough to hide the cost of a task, small enough to start soon
 
@@ -22,6 +25,9 @@ def stream(
     Args:
         load: makes a batch from the step's number alone; picklable. All batches have one shape.
         batch_bytes: the size of a batch.
+
+    Raises:
+        UserError: `load` raised it.
     """
     if first >= last:
         return
@@ -32,6 +38,7 @@ def stream(
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True
     context.execution_options = ExecutionOptions(
         resource_limits=ExecutionResources.for_limits(cpu=cpus), preserve_order=True
     )
@@ -39,5 +46,8 @@ def stream(
         batches = ray.data.range(last - first, override_num_blocks=-(-(last - first) // steps_per_task)).map_batches(
             load_block, batch_size=None
         )
-    for batch in batches.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
-        yield batch["batch"][0]
+    try:
+        for batch in batches.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
+            yield batch["batch"][0]
+    except RayTaskError as error:
+        raise (error.cause if isinstance(error.cause, UserError) else error) from None
