@@ -1,0 +1,1 @@
+"""Labelled clips become triplets: label pairs, modifications, right answers, galleries."""

@@ -63,7 +63,10 @@ def encode(video_FHW3: np.ndarray) -> bytes:
         stream.height, stream.width = video_FHW3.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in video_FHW3:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            # Converted here and copied: a frame that the encoder converts, or that shares the converter's buffer,
+            # now and then gives other bytes.
+            yuv = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p").to_ndarray()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(yuv, format="yuv420p")))
         container.mux(stream.encode())
     return file.getvalue()
 

@@ -18,8 +18,8 @@ class Joint:
     parent: str | None
     offset: tuple[float, float, float]
     """From the parent, in the parent's axes, metres (the published humanoid at the scale 0.25 it is used at)."""
-    column: int | None = None
-    """Where a frame of the files keeps its rotation; None: an end point."""
+    column: int = 0
+    """Where a frame of the files keeps its rotation; 0: an end point, it has none."""
     hinge: bool = False
     """The rotation is one angle about z instead of a quaternion."""
 
@@ -45,7 +45,7 @@ JOINTS = (
     Joint("left_toe", "left_ankle", (0.13, -0.03, 0)),
 )
 INDEX = {joint.name: i for i, joint in enumerate(JOINTS)}
-ROTATING = tuple(joint for joint in JOINTS if joint.column is not None)
+ROTATING = tuple(joint for joint in JOINTS if joint.column)
 
 # (from, to, radius in metres, colour: 0 trunk, 1 right limbs, 2 left limbs, 3 skin)
 BONES = (
