@@ -1,19 +1,10 @@
-"""Read the data set that `data` names; write tables/{clips,texts,triplets,galleries,quarantine} and media/ below `out`.
+"""ingest: reads the data set that `data=` names; writes media/ and tables/ (clips, texts, triplets, galleries).
 
-python jobs/ingest.py data=motions data.size=tiny out=out/tiny
+python jobs/ingest.py data=motions data.size=small out=out/demo
 """
 
-from covr.cluster.session import shutdown
 from covr.datasets.ingest import ingest
-from covr.job import Job, main
-
-
-def run(job: Job) -> None:
-    try:
-        ingest(job)
-    finally:
-        shutdown()
-
+from covr.job import main
 
 if __name__ == "__main__":
-    main(run)
+    main(ingest)

@@ -1,59 +1,51 @@
-"""Ingest: a reader's data set becomes the published tables that every later step reads."""
+"""ingest: a data set becomes the tables that every later step reads."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from dataclasses import fields
 from typing import Any
-
-import pyarrow as pa
 
 from covr.cluster.session import connect
 from covr.config.compose import build
-from covr.datasets.dataset import Reader, counts, validate
+from covr.datasets.dataset import Reader, validate
 from covr.job import Job
+from covr.report.console import say
 from covr.storage import TableStore
-from covr.storage.store import MANIFEST
+from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
 
-TABLES = ("clips", "texts", "triplets", "galleries")
+PUBLISHED = ("clips", "texts", "triplets", "galleries")
 
 
 def ingest(job: Job) -> dict[str, Any]:
-    """Read the data set that `data` names and publish its clips, texts, triplets, galleries and quarantine.
+    """Read the data set of `job.cfg.data` and publish clips, texts, triplets and galleries.
 
-    Returns:
-        Rows by table and split, the reader's own figures, the step's fingerprint.
-
-    Raises:
-        UserError: the reader refuses its options or files, or its tables do not fit each other.
+    Refused rows become parts of the growing quarantine table. Returns rows by table and the reader's own facts.
     """
     reader: Reader = build(job.cfg.data)
-    stores = {name: TableStore(job.root / "tables" / name, name) for name in (*TABLES, "quarantine")}
+    places = {name: job.root / "tables" / name for name in (*PUBLISHED, "quarantine")}
 
-    def work(run: RunLogger) -> Mapping[str, Any]:
+    def work(run: RunLogger) -> dict[str, Any]:
         connect(job.cfg.machine)
-        dataset = validate(reader.read(job.root), reader.name)
-        stores["quarantine"].write_part("ingest", dataset.quarantine)
-        for name in TABLES:
-            table = getattr(dataset, name)
-            stores[name].publish(table, _fingerprint(table))
-        result = {**counts(dataset), **dataset.facts}
-        run.log_metrics(result, step=0)
-        return result
+        dataset = reader.read(job.root)
+        validate(dataset)
+        rows = {field.name: getattr(dataset, field.name) for field in fields(dataset)}
+        mark = fingerprint(reader.name, dataset.clips["sha256"].to_pylist(), dataset.triplets["query_id"].to_pylist())
+        if len(dataset.quarantine):
+            TableStore(places["quarantine"], "quarantine").write_part(f"ingest-{mark[:12]}", dataset.quarantine)
+        for name in PUBLISHED:
+            TableStore(places[name], name).publish(rows[name], fingerprint(mark, name))
+        splits = Counter(dataset.clips["split"].to_pylist())
+        say("  clips " + ", ".join(f"{split} {count}" for split, count in splits.items()))
+        counts = {f"rows/{name}": len(table) for name, table in rows.items()}
+        run.log_metrics(counts, 0)
+        return {"rows": {name: len(table) for name, table in rows.items()}, "dataset": mark}
 
     return job.step(
         "ingest",
         settings=job.cfg.data,
-        inputs={"source": reader.fingerprint()},
-        outputs=[store.place / MANIFEST for name, store in stores.items() if name in TABLES],
+        inputs={},
+        outputs=[places[name] / "manifest.json" for name in PUBLISHED],
         work=work,
     )
-
-
-def _fingerprint(table: pa.Table) -> str:
-    """A hash of the rows, so that the same rows made again are the same input to the next step."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return hashlib.sha256(sink.getvalue()).hexdigest()[:32]

@@ -1,1 +1,0 @@
-"""Labelled clips become triplets: label pairs, modifications, right answers, galleries."""

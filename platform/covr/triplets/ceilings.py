@@ -1,55 +1,39 @@
-"""What the best possible ranking reaches that sees one half of a query only.
+"""How far one modality alone could get: the mAP@10 of oracles that lack the other.
 
-A data set on which the text alone, or the query clip alone, finds the answer does not measure composition.
+A data set on which the text alone, or the query's label alone, tells the answer does not measure composition. Both
+oracles know the label of every clip in the gallery and how often each label pair is asked for; they rank whole labels,
+the likeliest first, which is the best that can be done with what they see. The clips of a label stand in any order.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+
+K = 10
 
 
-def average_precision(before: int, relevant: int, k: int) -> float:
-    """AP@k, normalised by min(relevant, k), when all right answers follow `before` wrong ones in one block."""
-    ranks = range(1, min(relevant, k - before) + 1)
-    return sum(j / (before + j) for j in ranks) / min(relevant, k)
-
-
-def ceiling(queries: Iterable[tuple[Hashable, str]], sizes: dict[str, int], k: int = 10) -> float:
-    """Mean AP@k of an oracle that sees only a cue, but knows every clip's label and how targets go with cues.
-
-    Its best ranking is label by label, the likeliest first: no order within ten ranks beats a whole label.
-    Expected over the queries exactly, nothing drawn.
+def oracle_map(evidence: Sequence[Hashable], targets: Sequence[str], label_sizes: Mapping[str, int]) -> float:
+    """Mean AP@10 (normalised by min(right answers, 10)) of ranking labels by their frequency given the evidence.
 
     Args:
-        queries: (cue, target label) of each query, e.g. what its text says, or its clip's label.
-        sizes: label -> right answers in the gallery.
-        k: where the ranking is cut.
+        evidence: what the oracle sees of each query; equal evidence gets the same ranking.
+        targets: the target label of each query; all clips of that label in the gallery are right.
+        label_sizes: clips of each label in the gallery.
     """
-    targets: dict[Hashable, Counter[str]] = defaultdict(Counter)
-    for cue, target in queries:
-        targets[cue][target] += 1
-    total, number = 0.0, 0
-    for counts in targets.values():
+    seen: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for sight, target in zip(evidence, targets, strict=True):
+        seen[sight][target] += 1
+    total = 0.0
+    for counts in seen.values():
         before = 0
-        for label, count in counts.most_common():
-            if before < k:
-                total += count * average_precision(before, sizes[label], k)
-            before += sizes[label]
-            number += count
-    return total / number
+        for label, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+            total += count * _average_precision(before, label_sizes[label])
+            before += label_sizes[label]
+    return total / len(targets)
 
 
-def modality_ceilings(rows: Sequence[dict], labels: dict[str, str], said: dict[str, Hashable]) -> dict[str, float]:
-    """mAP@10 of the oracle that sees only the text, and of the one that sees only the query clip's label.
-
-    Args:
-        rows: the triplets of one split.
-        labels: clip_id -> label.
-        said: pair name -> the most that the pair's modification says.
-    """
-    sizes = {row["target_label"]: len(row["target_clips"]) for row in rows}
-    return {
-        "text": ceiling(((said[row["tags"]["pair"]], row["target_label"]) for row in rows), sizes),
-        "query": ceiling(((labels[row["query_clip"]], row["target_label"]) for row in rows), sizes),
-    }
+def _average_precision(before: int, num_right: int) -> float:
+    """AP@10 where `before` wrong answers come first and then all `num_right` right ones."""
+    hits = range(1, max(min(K - before, num_right), 0) + 1)
+    return sum(hit / (before + hit) for hit in hits) / min(num_right, K)

@@ -1,4 +1,4 @@
-"""The bundled data set: real motion capture rendered to labelled clips."""
+"""The bundled data set: real motion capture rendered to clips in the grammar of gymnastics and diving."""
 
 from covr.datasets.motions.reader import Motions
 

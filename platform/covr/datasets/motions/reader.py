@@ -1,193 +1,119 @@
-"""The bundled data set `motions`: which clips and triplets a size has, and the rule that it must measure composition."""
+"""The reader of `motions`: draws the clips, renders those that are not there yet, composes the queries."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-import numpy as np
+import pyarrow as pa
+import ray
+from rich.progress import track
 
 from covr import tables
-from covr.datasets.dataset import SPLITS, Dataset
-from covr.datasets.motions.clip import FPS, GENERATOR, SIZE, Clip, draw
-from covr.datasets.motions.grammar import COUNTS, ELEMENTS, EVENTS, SIDES, Label, grid
-from covr.datasets.motions.mocap import DATA
-from covr.datasets.motions.rendering import render
+from covr.datasets.dataset import Dataset
+from covr.datasets.motions.clip import FPS, SIZE, Clip, draw
+from covr.datasets.motions.composed import SPLITS, compose
+from covr.datasets.motions.render import encode, frames
+from covr.datasets.motions.sizes import SIZES
 from covr.errors import UserError
-from covr.report.console import say
+from covr.report.console import console
 from covr.storage import Place
-from covr.storage.place import fingerprint
-from covr.triplets.build import galleries, triplets
-from covr.triplets.ceilings import modality_ceilings
-from covr.triplets.modifications import COMMON, UNSEEN, modifications
-from covr.triplets.pairs import LabelPair, hold_out, label_pairs
 
-HELD_OUT = 0.2
-"""Share of the label pairs that only the test split has."""
-WORDINGS = 4
-"""Of each triplet's modification."""
+SizeName = Literal["tiny", "small", "full"]
+TASK_CLIPS = 24
+"""Clips that one Ray task renders, under a second of work each dozen."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Size:
-    """How large a data set is."""
-
-    events: tuple[str, ...] = EVENTS
-    elements: tuple[str, ...] = ELEMENTS
-    counts: tuple[int, ...] = COUNTS
-    sides: tuple[str, ...] = SIDES
-    clips: Mapping[str, int]
-    """Clips of each label, by split. At most 10 in test: AP@10 over R and over min(R, 10) are then the same."""
-    two_attribute_pairs: int
-    """About how many label pairs differ in two attributes, beside all that differ in one."""
-    per_pair: Mapping[str, int]
-    """Triplets of each label pair, by split."""
-    ceiling: float | None = 0.2
-    """Highest mAP@10 that text alone or query clip alone may reach; None: not asked."""
-    labels: list[Label] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", grid(self.events, self.elements, self.counts, self.sides))
-
-
-SIZES = {
-    # Sixteen labels with three right answers cannot meet the ceiling, whatever is asked; this size only serves tests
-    # of the machinery, so it is let off.
-    "tiny": Size(
-        events=("floor", "beam"),
-        elements=("back flip", "cartwheel"),
-        counts=(1, 2),
-        clips={"train": 3, "val": 2, "test": 3},
-        two_attribute_pairs=24,
-        per_pair={"train": 3, "val": 1, "test": 1},
-        ceiling=None,
-    ),
-    "small": Size(
-        clips={"train": 24, "val": 4, "test": 10},
-        two_attribute_pairs=270,
-        per_pair={"train": 10, "val": 1, "test": 3},
-    ),
-    "full": Size(
-        clips={"train": 60, "val": 10, "test": 10},
-        two_attribute_pairs=540,
-        per_pair={"train": 25, "val": 2, "test": 3},
-    ),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Motions:
-    """Real motion capture rendered to clips, labelled event x element x count x side. Another seed, other clips."""
+    """Clips of back flips, cartwheels, rolls, spin kicks and jumps on floor, beam and pool, and queries over them.
+
+    The same size and seed give the same bytes and the same rows; another seed gives other clips throughout.
+    """
 
     name: str = "motions"
-    size: str = "small"
-    """tiny | small | full"""
+    size: SizeName = "small"
+    """tiny (tests), small (demo) or full."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise UserError(f"no such size {self.size!r}", "data.size", f"choose one of: {', '.join(SIZES)}")
-
-    def fingerprint(self) -> str:
-        """A hash of the generator's version and of the recordings."""
-        files = sorted(DATA.iterdir(), key=lambda file: file.name)
-        return fingerprint(GENERATOR, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+        if self.size not in get_args(SizeName):
+            raise UserError(f"no size {self.size!r}", "data.size", f"choose one of {', '.join(get_args(SizeName))}")
 
     def read(self, root: Place) -> Dataset:
-        """Draw and render every clip (Ray tasks; files below `root`/media) and build triplets and galleries.
-
-        Raises:
-            UserError: one half of the queries is enough to find the answers (see `Size.ceiling`).
-        """
+        """Render what is missing below `root`/media, on the Ray cluster that this process has joined."""
         size = SIZES[self.size]
-        clips = {
-            split: [draw(label, split, i, self.seed) for label in size.labels for i in range(size.clips[split])]
-            for split in SPLITS
-        }
-        asked = _ask(size, clips, np.random.default_rng(self.seed))
-        self._refuse(size, asked["ceilings"])
-        rows = [row for split in SPLITS for row in _clip_rows(split, clips[split], root)]
-        captions = [_text(row["clip_id"], "caption", row["label"]) for row in rows]
+        drawn = [
+            (split, draw(label, split, number, self.seed))
+            for split, num in zip(SPLITS, (size.train, size.val, size.test), strict=True)
+            for label in size.labels
+            for number in range(num)
+        ]
+        uris = [f"media/{split}/{clip.clip_id}.mp4" for split, clip in drawn]
+        hashes = _render_all(root, [clip for _, clip in drawn], uris)
+        clips = [
+            {
+                "clip_id": clip.clip_id,
+                "uri": uri,
+                "kind": "video",
+                "label": str(clip.label),
+                "attributes": clip.label.attributes(),
+                "split": split,
+                "source_video": clip.clip_id,
+                "sha256": sha256,
+                "num_frames": clip.num_frames,
+                "fps": float(FPS),
+                "width": SIZE,
+                "height": SIZE,
+            }
+            for (split, clip), uri, sha256 in zip(drawn, uris, hashes, strict=True)
+        ]
+        composed = compose(clips, size, self.seed)
+        captions = [
+            {"owner_id": clip["clip_id"], "kind": "caption", "text": clip["label"], "writer": "motions"}
+            for clip in clips
+        ]
         return Dataset(
-            clips=tables.from_rows("clips", rows),
-            texts=tables.from_rows("texts", captions + asked["texts"]),
-            triplets=tables.from_rows("triplets", asked["triplets"]),
-            galleries=tables.from_rows("galleries", asked["galleries"]),
-            quarantine=tables.from_rows("quarantine", []),
-            facts={f"ceiling/{half}": round(value, 4) for half, value in asked["ceilings"].items()},
+            clips=tables.from_rows("clips", clips),
+            texts=tables.from_rows("texts", captions),
+            triplets=tables.from_rows("triplets", composed.triplets),
+            galleries=tables.from_rows("galleries", composed.galleries),
+            quarantine=pa.Table.from_pylist([], schema=tables.QUARANTINE),
         )
 
-    def _refuse(self, size: Size, ceilings: dict[str, float]) -> None:
-        told = ", ".join(f"{half} only {value:.3f}" for half, value in ceilings.items())
-        exempt = " (this size serves tests; no ceiling is asked of it)" if size.ceiling is None else ""
-        say(f"{self.name}: test mAP@10 of oracles that know every label: {told}{exempt}")
-        if size.ceiling is not None and max(ceilings.values()) > size.ceiling:
-            raise UserError(
-                f"one half of a query finds the answer too well: {told}, allowed {size.ceiling}",
-                f"data.name={self.name} data.size={self.size} data.seed={self.seed}",
-                "take another seed or a larger grid of labels",
-            )
+
+def _render_all(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
+    """Hashes of the clips' files, in order; several Ray tasks at a time."""
+    render = ray.remote(num_cpus=1)(_render)
+    starts = range(0, len(clips), TASK_CLIPS)
+    hashes: dict[int, list[str]] = {}
+    waiting: dict[Any, int] = {}
+    for start in track(starts, "  rendering", console=console, transient=True):
+        waiting[render.remote(root, clips[start : start + TASK_CLIPS], uris[start : start + TASK_CLIPS])] = start
+        if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+            _collect(waiting, hashes, num=1)
+    _collect(waiting, hashes, num=len(waiting))
+    return [sha256 for start in starts for sha256 in hashes[start]]
 
 
-def _ask(size: Size, clips: Mapping[str, list[Clip]], rng: np.random.Generator) -> dict[str, Any]:
-    """Triplets, galleries and test-only wordings of every split, and the ceilings of the test split."""
-    attributes = {str(label): label.attributes() for label in size.labels}
-    pairs = label_pairs(attributes, size.two_attribute_pairs, rng)
-    held_out = hold_out(pairs, HELD_OUT, rng)
-    seen = [pair for pair in pairs if pair.name not in held_out]
-
-    def write(pair: LabelPair) -> list[str]:
-        return modifications(COMMON, pair, attributes, WORDINGS, rng)
-
-    asked: dict[str, Any] = {"triplets": [], "galleries": [], "texts": []}
-    for split in SPLITS:
-        ids: dict[str, list[str]] = {}
-        for clip in clips[split]:
-            ids.setdefault(str(clip.label), []).append(clip.clip_id)
-        rows = triplets(
-            ids,
-            pairs if split == "test" else seen,
-            split=split,
-            per_pair=size.per_pair[split],
-            write=write,
-            held_out=held_out,
-            rng=rng,
-        )
-        asked["triplets"] += rows
-        asked["galleries"] += galleries(ids, rows, split)
-    by_name = {pair.name: pair for pair in pairs}
-    for row in rows:
-        (text,) = modifications(UNSEEN, by_name[row["tags"]["pair"]], attributes, 1, rng)
-        asked["texts"].append(_text(row["query_id"], "rewritten", text))
-    labels = {clip.clip_id: str(clip.label) for clip in clips["test"]}
-    asked["ceilings"] = modality_ceilings(
-        rows, labels, {name: pair.statement(attributes) for name, pair in by_name.items()}
-    )
-    return asked
+def _collect(waiting: dict[Any, int], hashes: dict[int, list[str]], num: int) -> None:
+    """Move `num` finished tasks from `waiting` to `hashes`."""
+    ready, _ = ray.wait(list(waiting), num_returns=num)
+    for task in ready:
+        hashes[waiting.pop(task)] = ray.get(task)
 
 
-def _clip_rows(split: str, clips: list[Clip], root: Place) -> list[dict]:
-    hashes = render(clips, root / "media" / split)
-    return [
-        {
-            "clip_id": clip.clip_id,
-            "uri": f"media/{split}/{clip.clip_id}.mp4",
-            "kind": "video",
-            "label": str(clip.label),
-            "attributes": clip.label.attributes(),
-            "split": split,
-            "source_video": clip.clip_id,
-            "sha256": sha256,
-            "num_frames": clip.num_frames,
-            "fps": float(FPS),
-            "width": SIZE,
-            "height": SIZE,
-        }
-        for clip, sha256 in zip(clips, hashes, strict=True)
-    ]
-
-
-def _text(owner_id: str, kind: str, text: str) -> dict:
-    return {"owner_id": owner_id, "kind": kind, "text": text, "writer": "motions"}
+def _render(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
+    """Write the clips' files that are not there yet; a file with its final name is whole."""
+    hashes = []
+    for clip, uri in zip(clips, uris, strict=True):
+        place = root / uri
+        if not place.exists():
+            data = encode(frames(clip))
+            place.write_bytes(data)
+            hashes.append(hashlib.sha256(data).hexdigest())
+        else:
+            hashes.append(place.sha256())
+    return hashes
