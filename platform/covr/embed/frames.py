@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import io
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +28,11 @@ from covr.embed.pipeline import keep, stream, todo
 from covr.embed.quarantine import Quarantine
 from covr.embed.stages import weightless
 from covr.errors import UserError
-from covr.models.video import VideoEncoder
 from covr.storage import Place
 from covr.storage.place import fingerprint
+
+if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
+    from covr.models.video import VideoEncoder
 
 _INDEX = pa.schema(
     [

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from covr.clips.decode import version
 from covr.embed.features import FEATURES, Features
 from covr.embed.pipeline import keep, stream, todo
+from covr.embed.plan import Accelerator
 from covr.embed.quarantine import Quarantine
 from covr.embed.stages import weightless
 from covr.errors import UserError
@@ -41,7 +42,7 @@ def embed(job: Job) -> dict[str, Any]:
     fresh: list[dict] = []
 
     def work(run: RunLogger) -> dict[str, Any]:
-        result = embed_clips(job.root, model, machine)
+        result = embed_clips(job.root, model, machine, job.cfg.trainer.accelerator)
         run.log_metrics({name: result[name] for name in ("rows", "computed", "reused", "quarantined", "seconds")})
         fresh.append(result)
         return result
@@ -57,7 +58,7 @@ def embed(job: Job) -> dict[str, Any]:
     return result if fresh else {**result, "computed": 0, "reused": result["rows"], "seconds": 0.0}
 
 
-def embed_clips(root: Place, model: Place, machine: DictConfig) -> dict[str, Any]:
+def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Accelerator = "auto") -> dict[str, Any]:
     """`embed` without its step: all of tables/clips under the encoder at `model`."""
     start = time.monotonic()
     if unknown := set(machine.features) - set(FEATURES):
@@ -78,6 +79,7 @@ def embed_clips(root: Place, model: Place, machine: DictConfig) -> dict[str, Any
         load=functools.partial(load_video, model),
         machine=machine,
         block_clips=machine.batch_clips,
+        accelerator=accelerator,
     )
     keep(
         blocks,

@@ -9,25 +9,27 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 from omegaconf import DictConfig
 from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayTaskError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from covr.clips.sampling import Sampling
 from covr.cluster.session import connect
-from covr.embed.plan import Plan, plan
+from covr.embed.plan import Accelerator, Plan, plan
 from covr.embed.quarantine import Quarantine, check_budget, settled
 from covr.embed.stages import TODO, Decode, Encode
 from covr.errors import UserError
-from covr.models.video import VideoEncoder
 from covr.report.console import console
 from covr.storage import Place
+
+if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
+    from covr.models.video import VideoEncoder
 
 _PART_S = 20.0  # a killed run loses this much work at most
 
@@ -70,6 +72,7 @@ def stream(
     machine: DictConfig,
     block_clips: int,
     load: Callable[[], VideoEncoder] | None = None,
+    accelerator: Accelerator = "auto",
 ) -> Iterator[pa.Table]:
     """TODO rows through the stages, block by block as they are done, in no order.
 
@@ -77,16 +80,17 @@ def stream(
         block_clips: clips that are decoded, and encoded, together.
         resize: as of `Decode`; what it carries is copied to every decode worker.
         load: gives the encoder; None stops at the frames.
+        accelerator: where the encoder runs; `auto` takes a GPU where the cluster has one.
 
     Yields:
         Blocks of DECODED, or of ENCODED where there is `load`.
 
     Raises:
-        UserError: the plan does not fit on the cluster, or one raised by a stage.
+        UserError: the plan does not fit on the cluster, or a worker met one.
     """
     if not len(rows):
         return
-    chosen = plan(machine, connect(machine))
+    chosen = plan(machine, connect(machine), accelerator)
     # One block a batch: nothing is re-cut between the stages, which would take a CPU that the plan has given away.
     blocks = [rows.slice(start, block_clips) for start in range(0, len(rows), block_clips)]
     context = DataContext.get_current().copy()
@@ -97,14 +101,12 @@ def stream(
             ray.data.from_arrow(blocks), chosen, root=root, sampling=sampling, decoder=machine.decoder, resize=resize
         )
         if load is not None:
-            data = _encode(data, chosen, load=load, batch=block_clips, threads=chosen.encode_threads)
-        batches = data.iter_batches(batch_size=None, batch_format="pyarrow")
-    try:
-        yield from batches
-    except RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+            data = _encode(data, chosen, load=load, batch=block_clips)
+        batches: Iterable[Any] = data.iter_batches(batch_size=None, batch_format="pyarrow")
+    for block in batches:
+        if errors := block["user_error"].drop_null().to_pylist():
+            raise UserError(*errors[0])
+        yield block
 
 
 def _decode(data: ray.data.Dataset, chosen: Plan, **arguments: object) -> ray.data.Dataset:
@@ -121,7 +123,7 @@ def _decode(data: ray.data.Dataset, chosen: Plan, **arguments: object) -> ray.da
 def _encode(data: ray.data.Dataset, chosen: Plan, **arguments: object) -> ray.data.Dataset:
     return data.map_batches(
         Encode,  # type: ignore[arg-type]
-        fn_constructor_kwargs=arguments,
+        fn_constructor_kwargs={**arguments, "threads": chosen.encode_threads, "device": chosen.encode_device},
         compute=ActorPoolStrategy(size=1),
         num_cpus=chosen.encode_cpus,
         num_gpus=chosen.encode_gpus,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from covr.embed.features import Features
-from covr.models.video import VideoEncoder
 from covr.storage import Place
+
+if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
+    from covr.models.video import VideoEncoder
 
 
 def pooled(root: Place, encoder: VideoEncoder | str, clip_ids: Sequence[str]) -> np.ndarray:

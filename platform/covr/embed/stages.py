@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,12 +20,19 @@ import torch
 from covr.clips.failure import DecodeFailure
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.sampling import Sampling
+from covr.errors import UserError
 from covr.limits import LIMITS
-from covr.models.video import VideoEncoder
 from covr.storage import Place
 
+if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
+    from covr.models.video import VideoEncoder
+
 _WORK = [("clip_id", pa.string()), ("key", pa.string()), ("uri", pa.string()), ("attempt", pa.int32())]
-_REFUSAL = [("reason", pa.string()), ("detail", pa.string())]
+_REFUSAL = [
+    ("reason", pa.string()),
+    ("detail", pa.string()),
+    ("user_error", pa.list_(pa.string())),  # what, where, fix: ends the job; raised, it would lose its type on the way
+]
 
 TODO = pa.schema([*_WORK, ("start_s", pa.float64()), ("end_s", pa.float64()), ("features", pa.list_(pa.string()))])
 """A clip to work on; `features` are those that it lacks."""
@@ -79,6 +86,8 @@ class Decode:
             frames, indices = self._frames(row)
         except DecodeFailure as failure:
             return {**row, "reason": failure.reason, "detail": failure.detail}
+        except UserError as error:
+            return {**row, "user_error": [error.what, error.where, error.fix]}
         return {**row, "frames": frames.tobytes(), "shape": frames.shape, "frame_indices": indices}
 
     def _frames(self, row: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -106,16 +115,15 @@ class Encode:
         load: gives the encoder, once a worker.
     """
 
-    def __init__(self, load: Callable[[], VideoEncoder], batch: int, threads: int) -> None:
+    def __init__(self, load: Callable[[], VideoEncoder], batch: int, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
-        self.batch = batch
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch, self.device = batch, torch.device(device)
         self.encoder = load().to(self.device).eval()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         rows = block.to_pylist()
-        good = [row for row in rows if row["reason"] is None]
-        out = [row for row in rows if row["reason"] is not None]
+        good = [row for row in rows if row["frames"] is not None]
+        out = [row for row in rows if row["frames"] is None]
         for start in range(0, len(good), self.batch):
             out += self._encode(good[start : start + self.batch])
         return pa.Table.from_pylist(out, ENCODED)
