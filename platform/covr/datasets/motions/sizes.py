@@ -37,5 +37,5 @@ SIZES = {
     # Ten test clips a label: as many right answers as mAP@10 has ranks, so that its two normalisations
     # in use, by min(right answers, 10) and by right answers, agree.
     "small": Size(labels=tuple(grid()), train=24, val=4, test=10, two_attribute_pairs=270, queries_per_pair=(10, 1, 3)),
-    "full": Size(labels=tuple(grid()), train=96, val=8, test=10, two_attribute_pairs=720, queries_per_pair=(24, 1, 4)),
+    "full": Size(labels=tuple(grid()), train=48, val=8, test=10, two_attribute_pairs=720, queries_per_pair=(16, 1, 4)),
 }
