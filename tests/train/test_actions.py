@@ -1,0 +1,177 @@
+"""Stage 1 through Ray Train and Ray Data, on random frames; and what one of its batches is made of."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from ray import cloudpickle
+
+from covr import tables
+from covr.clips import Sampling
+from covr.models import load_video
+from covr.storage import Place
+from covr.tracking import Tracking
+from covr.train.actions import ActionSettings, ActionTask
+from covr.train.augment import Augment, Flip
+from covr.train.classes import IGNORED
+from covr.train.fit import fit
+from covr.train.order import Order
+from covr.train.recipe import Recipe
+from covr.train.task import Shard
+from covr.train.workers import Workers
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
+
+MODEL = OmegaConf.create(
+    {
+        "init": "scratch",
+        "video": {
+            "_target_": "covr.models.video.aim.AIMConfig",
+            "image_size": 16,
+            "num_frames": 3,
+            "dim": 32,
+            "depth": 1,
+            "num_heads": 2,
+            "drop_path": 0.0,
+            "init": "xavier",
+            "pooling": "mean",
+        },
+    }
+)
+FLIP = Flip(attribute="side", swap=("left", "right"))
+SETTINGS = ActionSettings(
+    label_smoothing=0.0,
+    attribute_weight=0.5,
+    attribute_smoothing=0.0,
+    dropout=0.0,
+    freeze="none",
+    augment=Augment(flip=FLIP),
+)
+LABELS = [("kick", "left"), ("kick", "right"), ("roll", "left"), ("roll", "right")]
+
+
+@dataclass(frozen=True)
+class NumberedFrames:
+    """Clip `train-n` shows noise of its own, 5 frames of it; the same number is the same clip in every split."""
+
+    def sample(self, clip_id: str, sampling: Sampling, rng: np.random.Generator | None = None) -> np.ndarray:
+        number = int(clip_id.rsplit("-", 1)[1])
+        frames = np.random.default_rng(number).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+        return frames[sampling.indices(len(frames), rng)]
+
+
+def clips_table():
+    return tables.from_rows(
+        "clips",
+        [
+            {
+                "clip_id": f"{split}-{n}",
+                "label": " ".join(LABELS[n % 4]),
+                "attributes": list(zip(("element", "side"), LABELS[n % 4], strict=True)),
+                "split": split,
+            }
+            for split in ("train", "val", "test")
+            for n in range(7)
+        ],
+    )
+
+
+def task(shard: Shard, place: Place, settings: ActionSettings = SETTINGS) -> ActionTask:
+    logger = Tracking(place, uri=None, experiment="test").start("actions")
+    logger.finish()
+    return ActionTask(
+        shard, model=MODEL, settings=settings, clips=clips_table(), frames=NumberedFrames(), out=place, logger=logger
+    )
+
+
+def shard(rank: int = 0, world: int = 1) -> Shard:
+    return Shard(rank=rank, world=world, device=torch.device("cpu"), data_cpus=1)
+
+
+def batches(place: Place, world: int, num_steps: int, first: int = 0) -> list[list[dict]]:
+    """Of each rank."""
+    order = Order(num_rows=7, batch_size=4, seed=0)
+    return [list(task(shard(rank, world), place).batches(order, first, num_steps)) for rank in range(world)]
+
+
+def test_batches_are_the_same_for_every_number_of_workers_and_every_start(tmp_path, ray_cluster):
+    (one,), many, (resumed,) = (batches(Place(tmp_path), *form) for form in ((1, 4), (3, 4), (1, 4, 3)))
+    for step in range(4):
+        parts = [rank[step] for rank in many]
+        frames, targets = (torch.cat([part[name] for part in parts]) for name in ("frames", "targets"))
+        kept = targets[:, 1] != IGNORED
+        expected = one[step]["targets"][:, 1] != IGNORED
+        assert torch.equal(frames[kept], one[step]["frames"][expected])
+        assert torch.equal(targets[kept], one[step]["targets"][expected])
+        assert {tuple(part["counts"]) for part in parts} == {tuple(one[step]["counts"])}
+    assert torch.equal(resumed[0]["frames"], one[3]["frames"])
+    assert [int((batch["targets"][:, 1] != IGNORED).sum()) for batch in one] == [4, 3, 4, 3], "padding has no targets"
+
+
+def test_a_mirrored_clip_has_the_mirrored_targets(tmp_path, ray_cluster):
+    ((*found,),) = batches(Place(tmp_path), 1, 8)
+    order, sampling, seen = Order(num_rows=7, batch_size=4, seed=0), Sampling(num_frames=3), set()
+    for step, batch in enumerate(found):
+        rows = order.global_batch(step)
+        for place in np.flatnonzero(rows.valid):
+            number, generator = rows.rows[place], order.generator(step, int(place))
+            plain = NumberedFrames().sample(f"train-{number}", sampling, generator)
+            mirrored = not np.array_equal(batch["frames"][place], plain)
+            assert np.array_equal(batch["frames"][place], plain[..., ::-1] if mirrored else plain)
+            element, side = LABELS[number % 4]
+            side = {"left": "right", "right": "left"}[side] if mirrored else side
+            label, element_index, side_index = batch["targets"][place].tolist()
+            assert label == LABELS.index((element, side))
+            assert (element_index, side_index) == (("kick", "roll").index(element), ("left", "right").index(side))
+            seen.add(mirrored)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_shares_of_the_ranks_add_up_to_the_loss_of_one(tmp_path, ray_cluster, world):
+    torch.manual_seed(0)
+    whole = task(shard(), Place(tmp_path))
+    order = Order(num_rows=7, batch_size=4, seed=0)
+    expected = [whole.loss(whole.forward(whole.model, b), b) for b in whole.batches(order, 0, 2)]
+    shares = torch.zeros(2)
+    for rank in range(world):
+        part = task(shard(rank, world), Place(tmp_path))
+        part.model.load_state_dict(whole.model.state_dict())
+        shares += torch.stack([part.loss(part.forward(part.model, b), b) for b in part.batches(order, 0, 2)])
+    torch.testing.assert_close(shares, torch.stack(expected), rtol=0, atol=1e-6)
+
+
+def test_learns_its_clips_by_heart_on_two_workers_and_saves_the_encoder(tmp_path, ray_cluster):
+    root = Place(tmp_path)
+    run = Tracking(root, uri=None, experiment="test").start("pretrain")
+    result = fit(
+        partial(
+            ActionTask,
+            model=MODEL,
+            settings=SETTINGS,
+            clips=clips_table(),
+            frames=NumberedFrames(),
+            out=root / "pretrain",
+            logger=run,
+        ),
+        recipe=Recipe(max_epochs=60, batch_size=7, lr=3e-3, weight_decay=0.0, warmup=0.1, clip_grad=1.0, seed=0),
+        workers=Workers(num=2, use_gpu=False, threads=1, data_cpus=1, check_val_every_n_epoch=30),
+        logger=run,
+        checkpoints=root / "pretrain" / "checkpoints",
+        name="run",
+    )
+    run.finish()
+    assert result["top1"] == result["top5"] == 1.0
+    assert result["attributes"] == {"element": 1.0, "side": 1.0}
+    assert result["best"]["top-1"] == 1.0
+    assert load_video(root / "pretrain" / "model").fingerprint() == result["encoder"]
+    confusion = (root / "pretrain" / "confusion.json").read_json()
+    assert confusion["labels"] == sorted(" ".join(label) for label in LABELS)
+    assert np.array_equal(confusion["counts"], np.diag([2, 2, 2, 1]))
+    assert run.journal.curves()["top-1"][-1] == (60, 1.0)
