@@ -33,7 +33,7 @@ def test_a_run_arrives_whole(tracking, client, history):
     assert history(run.run_id, "loss") == [(1, 2.0), (2, 1.0)]
     assert history(run.run_id, "mAP_at_10") == [(1, 0.5)]
     assert [artifact.path for artifact in client.list_artifacts(run.run_id, "sheets")] == ["sheets/a.json"]
-    assert not (tracking.root / "tracking" / run.journal.key).list()  # the waiting bytes are gone
+    assert (tracking.root / "tracking").list() == [f"{run.journal.key}.jsonl"]  # the waiting bytes are gone
 
 
 def test_children_name_their_parent(tracking, client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from covr.storage import Place
 if TYPE_CHECKING:
     from covr.tracking.overview import RunSummary
 
-MAIN_METRICS = ("mAP@10", "composition_gap", "R@1", "R@10", "top1", "loss")
+MAIN_METRICS = ("mAP@10", "composition_gap", "R@10", "top-1", "loss")
 
 
 def runs(
@@ -41,33 +42,35 @@ def runs(
     elif not found:
         print(f"no runs in experiment {experiment!r} at {uri or Path(out)}")
     else:
-        console = Console(highlight=False)
+        # Into a file or a pipe the table goes whole; a terminal's width is the terminal's.
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
         console.print(_table(found))
+        for run in found:
+            if run.differs:
+                changed = " ".join(f"{key}={value}" for key, value in run.differs.items())
+                console.print(f"{_named(run)}: {changed}", soft_wrap=True, markup=False)
 
 
 def _table(found: Sequence[RunSummary]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     metrics = [name for name in MAIN_METRICS if any(name in run.metrics for run in found)]
-    for title in ("run", "started", "took"):
-        shown.add_column(title, no_wrap=True)
-    for name in metrics:
-        shown.add_column(name, justify="right", no_wrap=True)
-    differ = any(run.differs for run in found)
-    if differ:
-        shown.add_column("differs in", overflow="fold")
+    shown.add_column("run", no_wrap=True)
+    for name in ("took", *metrics):
+        shown.add_column(name.replace("composition_gap", "gap"), justify="right", no_wrap=True)
     known = {run.run_id: run for run in found}
     for run in found:
-        name = "  " * _depth(run, known) + run.name
-        cells = [
-            name if run.status == "FINISHED" else f"{name} ({run.status.lower()})",
-            datetime.fromtimestamp(run.started_ms / 1000).strftime("%m-%d %H:%M"),
+        shown.add_row(
+            "  " * _depth(run, known) + _named(run),
             "–" if run.seconds is None else _duration(run.seconds),
             *(f"{run.metrics[name]:.4g}" if name in run.metrics else "" for name in metrics),
-        ]
-        if differ:
-            cells.append(" ".join(f"{key}={value}" for key, value in run.differs.items()))
-        shown.add_row(*cells)
+        )
     return shown
+
+
+def _named(run: RunSummary) -> str:
+    """A run's name, with the time where it stands for a pipeline, and how it ended where not well."""
+    began = "" if run.parent else datetime.fromtimestamp(run.started_ms / 1000).strftime(" %m-%d %H:%M")
+    return f"{run.name}{began}" + ("" if run.status == "FINISHED" else f" ({run.status.lower()})")
 
 
 def _depth(run: RunSummary, known: dict[str, RunSummary]) -> int:
@@ -76,4 +79,4 @@ def _depth(run: RunSummary, known: dict[str, RunSummary]) -> int:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

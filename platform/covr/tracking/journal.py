@@ -6,7 +6,7 @@ torn last line, which the next append closes and readers pass over. The records,
     {"start": name, "step": fingerprint, "params": {...}, "parent": run, "time": ms}    once, at the top
     {"metrics": {key: value}, "step": n, "time": ms}
     {"tags": {key: value}}
-    {"artifact": path, "file": name}          bytes wait in the folder tracking/<key>/ until they are sent
+    {"artifact": path, "file": name}          bytes wait in tracking/<key>.<name> until they are sent
     {"model": place, ...}                     see covr.tracking.registry
     {"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED", "time": ms}
     {"run": MLflow run id}                    what the server called this run
@@ -124,7 +124,7 @@ class Journal:
 
     def waiting(self, file: str) -> Place:
         """Where an artifact's bytes wait until the server has them."""
-        return self.root / FOLDER / self.key / file
+        return self.root / FOLDER / f"{self.key}.{file}"
 
 
 def _parse(line: bytes) -> dict[str, Any]:
