@@ -9,6 +9,7 @@ import signal
 import threading
 
 from covr.cluster.session import connect, shutdown
+from covr.index.current import Current
 from covr.job import Job, main
 from covr.report.console import console
 from serve.run import serving
@@ -16,6 +17,7 @@ from serve.run import serving
 
 def serve(job: Job) -> None:
     """Up until SIGINT or SIGTERM; no process is left."""
+    Current.read(job.root)  # before Ray is started for nothing
     stop = threading.Event()
     try:
         connect(job.cfg.machine)

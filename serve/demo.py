@@ -35,4 +35,4 @@ def first_query(job: Job, k: int = 5) -> RenderableType:
         query = client.clip(clip_id)
         answer = client.search(clip_id=clip_id, text=text, k=k)
         asked = Text.assemble("query: ", (query.label or clip_id, "bold"), f" ({clip_id}), but: ", (text, "bold"))
-        return Group(asked, table(answer, base_url=url, right=set(triplet["target_clips"])))
+        return Group(asked, table(answer, right=set(triplet["target_clips"])))

@@ -39,6 +39,8 @@ class Found:
     clips: list[dict[str, Any]]
     retriever: str
     index: str
+    batch_size: int
+    """Queries that were answered in the same pass."""
 
 
 class Pair:
@@ -106,6 +108,7 @@ class Pair:
                 clips=self._snapshot.describe(answer.clip_ids[: query.k]),
                 retriever=self.retriever,
                 index=self.index,
+                batch_size=len(queries),
             )
             for query, answer in zip(queries, ranked, strict=True)
         ]

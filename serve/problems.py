@@ -76,6 +76,15 @@ def invalid(error: ValidationError | RequestValidationError) -> Problem:
 def install(api: FastAPI) -> None:
     """Let an application answer every error as a problem."""
 
+    describe = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["schemas"] |= _SCHEMAS
+        return document
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
     @api.exception_handler(Problem)
     async def _problem(request: Request, problem: Problem) -> Response:
         return problem.response(request)
@@ -98,12 +107,15 @@ def install(api: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for OpenAPI."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {
-            "model": ProblemBody,
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": schema}},
-        }
-        for status in statuses
-    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def _schemas() -> dict[str, Any]:
+    schema = ProblemBody.model_json_schema(ref_template=_REFERENCE)
+    return {**schema.pop("$defs"), "Problem": schema}
+
+
+# FastAPI would describe a response model as application/json; so these are put into the document by `install`.
+_REFERENCE = "#/components/schemas/{model}"
+_SCHEMAS = _schemas()

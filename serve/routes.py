@@ -72,6 +72,7 @@ def build(gateway: Gateway) -> FastAPI:
             took_ms=round(1000 * (time.perf_counter() - start), 3),
             retriever=found.retriever,
             index=found.index,
+            batch_size=found.batch_size,
             results=results,
         )
 

@@ -60,7 +60,7 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
     try:
         _deploy(settings, options)
         url = f"http://{http.host}:{http.port}{options.route_prefix}".rstrip("/")
-        _wait_ready(url)
+        wait_ready(url)
         yield url
     finally:
         with _quiet():
@@ -87,7 +87,12 @@ def _deploy(settings: Settings, options: DictConfig) -> None:
         raise UserError(str(error), options.route_prefix, "choose serve.route_prefix=...") from None
 
 
-def _wait_ready(url: str) -> None:
+def wait_ready(url: str) -> None:
+    """Return once the endpoint has answered a query of its own.
+
+    Raises:
+        UserError: it says that it cannot, and why.
+    """
     deadline = time.monotonic() + _READY_S
     with Client(url, timeout_s=_READY_S) as client:
         while True:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urljoin
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from covr.client import DEFAULT_URL, Client, Result, SearchAnswer
@@ -27,26 +29,31 @@ def query(
     if as_json:
         print(answer.model_dump_json(indent=2))
     else:
-        console.print(table(answer, base_url=url))
+        console.print(table(answer, url=url))
 
 
-def table(answer: SearchAnswer, *, base_url: str, right: Collection[str] | None = None) -> Table:
-    """The answers as a table; with a column that marks the `right` ones where those are known."""
+def table(answer: SearchAnswer, *, url: str | None = None, right: Collection[str] | None = None) -> Table:
+    """The answers as a table.
+
+    Args:
+        url: of the endpoint, for links to the media; None leaves them out.
+        right: the clips that are right answers, to be marked; None where they are not known.
+    """
     shown = Table(caption=f"{answer.took_ms:.0f} ms, request {answer.request_id}", caption_justify="left")
     for heading in ("rank", "score"):
         shown.add_column(heading, justify="right")
-    for heading in ("clip", "label", "seconds", "media", *(["right"] if right is not None else [])):
+    for heading in ("clip", "label", "seconds", *(["media"] if url else []), *(["right"] if right is not None else [])):
         shown.add_column(heading, overflow="fold")
     for result in answer.results:
+        media = [urljoin(url, result.media)] if url else []
         mark = [] if right is None else ["yes" if result.clip_id in right else ""]
-        media = base_url.rstrip("/") + result.media
         shown.add_row(
             str(result.rank),
             f"{result.score:.4f}",
-            result.clip_id,
-            result.label or "",
+            escape(result.clip_id),
+            escape(result.label or ""),
             _seconds(result),
-            media,
+            *media,
             *mark,
         )
     return shown

@@ -62,6 +62,7 @@ class SearchAnswer(BaseModel):
     took_ms: float
     retriever: str = Field(description="Fingerprint of the retriever that answered.")
     index: str = Field(description="Fingerprint of the index that was searched.")
+    batch_size: int = Field(ge=1, description="Queries that were answered in the same pass.")
     results: list[Result]
 
 

@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 import torch
 
 from covr.clips import version
-from covr.embed.read import pooled
+from covr.embed.features import Features
+from covr.embed.quarantine import Quarantine
 from covr.errors import UserError
 from covr.index.current import Current, place_of
 from covr.index.snapshot import Snapshot
 from covr.job import Job
 from covr.models.retriever import ComposedRetriever
+from covr.report.console import say
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
@@ -37,11 +39,12 @@ def index(job: Job) -> dict[str, Any]:
     if not place.exists():
         raise UserError(f"the row {cfg.row!r} was never trained", str(place), "run jobs/finetune.py first")
     retriever = ComposedRetriever.load(place)
-    clips = _gallery(job)
+    features = Features(job.root, retriever.video.fingerprint())
+    clips = _without_refused(job, features, _gallery(job))
     dataset, decoder = fingerprint(clips.to_pylist()), version(job.cfg.machine.decoder)
 
     def work(run: RunLogger) -> dict[str, Any]:
-        features_NF = pooled(job.root, retriever.video, clips["clip_id"].to_pylist())
+        features_NF = features.read(clips["clip_id"].to_pylist())
         snapshot = Snapshot.build(
             job.root / "index",
             clips=clips,
@@ -78,6 +81,16 @@ def _gallery(job: Job) -> pa.Table:
         known = ", ".join(sorted(set(galleries["gallery_id"].to_pylist()))[:10])
         raise UserError("no such gallery", f"index.gallery={cfg.gallery}", f"choose one of {known}")
     return clips.filter(pc.is_in(clips["clip_id"], members.combine_chunks())).sort_by("clip_id")
+
+
+def _without_refused(job: Job, features: Features, clips: pa.Table) -> pa.Table:
+    """Without the clips that embedding refused, and told; a clip that lacks its vector otherwise is an error later."""
+    work = list(zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True))
+    done, refused = features.done("pooled"), Quarantine(job.root, "embed").refusals()
+    keep = [item in done or item not in refused for item in work]
+    if not all(keep):
+        say(f"{len(keep) - sum(keep)} of {len(keep)} clips are in tables/quarantine and not indexed")
+    return clips.filter(pa.array(keep))
 
 
 @torch.inference_mode()

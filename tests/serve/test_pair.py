@@ -1,0 +1,75 @@
+"""A retriever and an index loaded together answer together, or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_root import CLIP_IDS, TEXT, build_root, ranked, small_retriever
+
+from covr.clips.isolated import IsolatedDecoder
+from covr.errors import UserError
+from covr.storage import Place
+from serve.pair import Pair, Query
+
+
+@pytest.fixture(scope="module")
+def pair(served):
+    return Pair.load(served.root)
+
+
+@pytest.fixture(scope="module")
+def frames(served, pair):
+    """Decoded frames of each indexed clip, at sizes of their own."""
+    with IsolatedDecoder() as decoder:
+        found = {
+            row["clip_id"]: decoder.decode(
+                str(served.media(row["clip_id"])), pair.sampling, row["start_s"], row["end_s"]
+            ).frames
+            for row in served.snapshot.clips.to_pylist()
+        }
+    found["b"] = found["b"].repeat(2, axis=-1).repeat(2, axis=-2)
+    return found
+
+
+def test_a_mixed_batch_is_answered_as_one_by_one(pair, frames):
+    queries = [
+        *(Query(text=f"{TEXT} {clip_id}", k=3, clip_id=clip_id) for clip_id in CLIP_IDS),
+        *(Query(text=f"{TEXT} {clip_id}", k=5, frames_TCHW=frames[clip_id]) for clip_id in CLIP_IDS),
+    ]
+    together = pair.answer(queries)
+    for query, answer in zip(queries, together, strict=True):
+        (alone,) = pair.answer([query])
+        assert [clip["clip_id"] for clip in answer.clips] == [clip["clip_id"] for clip in alone.clips]
+        assert len(answer.clips) == min(query.k, 5 - (query.clip_id is not None))
+        np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-5)
+
+
+def test_frames_are_answered_as_the_indexed_clip_itself(pair, served, frames):
+    (found,) = pair.answer([Query(text=TEXT, k=5, frames_TCHW=frames["segment"])])
+    expected = ranked(served, served.snapshot.features_NF[served.snapshot.row("segment")], TEXT, without=None)
+    np.testing.assert_allclose(found.scores, [score for _, score in expected], atol=1e-5)
+
+
+def test_the_file_itself_is_not_an_answer_but_a_stretch_of_it_is(pair, served, frames):
+    for clip_id, count in (("a", 4), ("segment", 5)):
+        sha256 = served.snapshot.describe([clip_id])[0]["sha256"]
+        (found,) = pair.answer([Query(text=TEXT, k=10, frames_TCHW=frames[clip_id], sha256=sha256)])
+        assert len(found.clips) == count
+
+
+def test_a_retriever_trained_since_is_refused(tmp_path):
+    build_root(Place(tmp_path), small_retriever(seed=0))
+    small_retriever(seed=1).save(Place(tmp_path) / "retrievers/composed")
+    with pytest.raises(UserError, match="another retriever"):
+        Pair.load(Place(tmp_path))
+
+
+def test_clips_decoded_by_another_version_are_refused(served, monkeypatch):
+    monkeypatch.setattr("serve.pair.version", lambda decoder: f"{decoder}-of-tomorrow")
+    with pytest.raises(UserError, match=r"decoded with decord-.*of-tomorrow"):
+        Pair.load(served.root)
+
+
+def test_nothing_indexed_says_what_to_run(tmp_path):
+    with pytest.raises(UserError, match=r"jobs/index\.py"):
+        Pair.load(Place(tmp_path))

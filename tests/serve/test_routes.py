@@ -1,0 +1,171 @@
+"""Every route of the running endpoint, answering as it should."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote, urljoin
+
+import httpx
+import numpy as np
+import pytest
+from make_videos import make_video
+from PIL import Image
+from small_root import CLIP_IDS, TEXT, ranked
+
+
+@pytest.fixture(scope="module")
+def http(url):
+    with httpx.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+def search(http: httpx.Client, **query: object) -> dict:
+    response = http.post("/v1/search", json=query)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def upload(http: httpx.Client, content: bytes, **fields: str) -> dict:
+    response = http.post("/v1/search", files={"video": ("a name.mp4", content)}, data=fields)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("clip_id", CLIP_IDS)
+def test_a_query_by_clip_id_gets_the_retrievers_own_ranking_without_that_clip(http, served, clip_id):
+    answer = search(http, clip_id=clip_id, text=TEXT, k=10)
+    feature = served.snapshot.features_NF[served.snapshot.row(clip_id)]
+    expected = ranked(served, feature, TEXT, without=clip_id)
+    assert [result["clip_id"] for result in answer["results"]] == [name for name, _ in expected]
+    np.testing.assert_allclose([r["score"] for r in answer["results"]], [score for _, score in expected], atol=1e-5)
+    assert [result["rank"] for result in answer["results"]] == [1, 2, 3, 4]
+
+
+def test_an_answer_says_what_answered_and_links_to_the_clips(http, served):
+    response = http.post("/v1/search", json={"clip_id": "a", "text": TEXT, "k": 4})
+    answer = response.json()
+    assert answer["request_id"] == response.headers["x-request-id"]
+    assert answer["retriever"] == served.retriever.fingerprint
+    assert answer["index"] == served.snapshot.fingerprint
+    assert answer["took_ms"] > 0
+    by_id = {result["clip_id"]: result for result in answer["results"]}
+    assert (by_id["segment"]["start_s"], by_id["segment"]["end_s"]) == (0.5, 2.0)
+    assert (by_id["b"]["start_s"], by_id["b"]["end_s"]) == (None, None)
+    assert by_id["b"]["label"] == "label 1"
+    for result in answer["results"]:
+        media = http.get(urljoin(str(http.base_url), result["media"]))
+        assert media.content == served.media(result["clip_id"]).read_bytes()
+        assert http.get(urljoin(str(http.base_url), result["thumbnail"])).headers["content-type"] == "image/jpeg"
+
+
+def test_k_bounds_the_answers(http):
+    assert len(search(http, clip_id="a", text=TEXT, k=2)["results"]) == 2
+    assert len(search(http, clip_id="a", text=TEXT, k=1000)["results"]) == 4
+
+
+def test_an_uploaded_clip_is_decoded_and_encoded_like_the_indexed_ones(http, served, tmp_path):
+    make_video(tmp_path / "new.mp4", seed=99)
+    seen = upload(http, (tmp_path / "new.mp4").read_bytes(), text=TEXT, k="5")
+    assert len(seen["results"]) == 5
+    # The same moving picture as clip "a", in a file of its own: not left out, and ranked as by id.
+    twin = served.media("a").read_bytes() + b"\x00\x00\x00\x08free"
+    answer = upload(http, twin, text=TEXT, k="5")
+    expected = ranked(served, served.snapshot.features_NF[served.snapshot.row("a")], TEXT, without=None)
+    assert [result["clip_id"] for result in answer["results"]] == [name for name, _ in expected]
+    np.testing.assert_allclose([r["score"] for r in answer["results"]], [score for _, score in expected], atol=1e-4)
+
+
+def test_an_uploaded_clip_that_is_an_indexed_file_is_not_its_own_answer(http, served):
+    answer = upload(http, served.media("b").read_bytes(), text=TEXT, k="10")
+    assert sorted(result["clip_id"] for result in answer["results"]) == sorted(set(CLIP_IDS) - {"b"})
+
+
+def test_an_image_is_a_clip_of_one_frame(http):
+    buffer = io.BytesIO()
+    Image.new("RGB", (100, 80), "red").save(buffer, "PNG")
+    assert len(upload(http, buffer.getvalue(), text=TEXT)["results"]) == 5
+
+
+@pytest.mark.parametrize("text", ["show 🤸 twice", "‮right to left‬ مرحبا", "zero​width", "nul\x00inside", "word " * 390])
+def test_texts_of_every_kind_are_answered(http, text):
+    assert len(search(http, clip_id="a", text=text)["results"]) == 4
+
+
+def test_concurrent_queries_each_get_their_own_answer(http, served):
+    queries = [(clip_id, f"{TEXT} and {number}") for number in range(8) for clip_id in CLIP_IDS]
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda query: search(http, clip_id=query[0], text=query[1], k=4), queries))
+    for (clip_id, text), answer in zip(queries, answers, strict=True):
+        expected = ranked(served, served.snapshot.features_NF[served.snapshot.row(clip_id)], text, without=clip_id)
+        np.testing.assert_allclose([r["score"] for r in answer["results"]], [score for _, score in expected], atol=1e-5)
+    assert max(answer["batch_size"] for answer in answers) > 1  # answered in batches
+    assert search(http, clip_id="a", text=TEXT)["batch_size"] == 1  # alone
+
+
+def test_a_refused_query_takes_no_other_with_it(http):
+    with ThreadPoolExecutor(16) as threads:
+        bodies = [{"clip_id": clip_id, "text": TEXT, "k": 4} for clip_id in ["a", "nope"] * 16]
+        statuses = [r.status_code for r in threads.map(lambda body: http.post("/v1/search", json=body), bodies)]
+    assert statuses == [200, 404] * 16
+
+
+@pytest.mark.parametrize("clip_id", CLIP_IDS)
+def test_a_clip_by_its_id(http, clip_id):
+    clip = http.get(f"/v1/clips/{quote(clip_id, safe='')}").json()
+    assert clip["clip_id"] == clip_id
+    assert clip["attributes"] == {"element": "jump"}
+    assert (clip["width"], clip["height"], clip["num_frames"], clip["fps"]) == (64, 48, 30, 10.0)
+
+
+def test_media_by_byte_range(http, served):
+    data = served.media("a").read_bytes()
+    part = http.get("/media/a", headers={"Range": "bytes=10-109"})
+    assert (part.status_code, part.content) == (206, data[10:110])
+    assert part.headers["content-range"] == f"bytes 10-109/{len(data)}"
+    assert http.get("/media/a", headers={"Range": "bytes=-5"}).content == data[-5:]
+    head = http.head("/media/a")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(data)))
+    assert head.headers["content-type"] == "video/mp4"
+
+
+def test_the_thumbnail_is_the_middle_frame(http):
+    first, again = (http.get("/thumbnail/a") for _ in range(2))
+    picture = Image.open(io.BytesIO(first.content))
+    assert (picture.format, picture.size) == ("JPEG", (64, 48))
+    assert first.content == again.content
+
+
+def test_health_and_readiness(http, served):
+    assert http.get("/healthz").json() == {"status": "ok"}
+    assert http.get("/readyz").json() == {
+        "clips": 5,
+        "retriever": served.retriever.fingerprint,
+        "index": served.snapshot.fingerprint,
+    }
+
+
+def test_openapi_describes_the_search_and_its_errors(http):
+    api = http.get("/openapi.json").json()
+    assert set(api["paths"]) == {
+        "/v1/search",
+        "/v1/clips/{clip_id}",
+        "/media/{clip_id}",
+        "/thumbnail/{clip_id}",
+        "/healthz",
+        "/readyz",
+    }
+    post = api["paths"]["/v1/search"]["post"]
+    assert set(post["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    multipart = post["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert multipart["properties"]["video"]["format"] == "binary"
+    assert sorted(multipart["required"]) == ["text", "video"]
+    for path in api["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    ((media_type, content),) = response["content"].items()
+                    assert media_type == "application/problem+json"
+                    assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+    assert {"Problem", "FieldError", "SearchAnswer", "Clip"} <= set(api["components"]["schemas"])
+    assert http.get("/docs").status_code == 200
