@@ -1,0 +1,130 @@
+"""Every step of the pipeline, run twice and killed once, yields the tables of a calm run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+from mlflow import MlflowClient
+from safetensors.numpy import load_file
+
+from covr.storage import Place, TableStore
+
+REPO = Path(__file__).parents[2]
+STEPS = ("ingest", "pretrain", "embed", "finetune", "index", "evaluate")
+OPTIONS = (
+    "data.size=tiny",
+    "experiment=tiny",
+    "rows=[composed,text-only,average,chance]",
+)
+
+
+def command(step: str, out: Path) -> list[str]:
+    address = ray.get_runtime_context().gcs_address
+    return [sys.executable, f"jobs/{step}.py", *OPTIONS, f"out={out}", f"machine.address={address}"]
+
+
+def run(step: str, out: Path) -> float:
+    start = time.monotonic()
+    done = subprocess.run(command(step, out), cwd=REPO, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, f"{step}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return time.monotonic() - start
+
+
+def run_and_kill(step: str, out: Path, after_s: float) -> None:
+    """SIGKILL of the whole process group of the driver after `after_s` seconds."""
+    process = subprocess.Popen(
+        command(step, out), cwd=REPO, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def rows(out: Path, name: str) -> pa.Table:
+    """All rows of a table, wherever its parts lie, in an order that does not depend on the parts."""
+    places = {
+        "features": list((out / "features").glob("*")),
+        "runs": sorted((out / "runs").glob("*")),
+    }.get(name, [out / "tables" / name])
+    table = pa.concat_tables([TableStore(Place(place), name).read() for place in places])
+    keys = [
+        column
+        for column in ("clip_id", "query_id", "rank", "stage", "gallery_id", "owner_id")
+        if column in table.column_names
+    ]
+    return table.sort_by([(key, "ascending") for key in keys])
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory, ray_cluster):
+    out = tmp_path_factory.mktemp("calm")
+    return out, {step: run(step, out) for step in STEPS}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, calm):
+    out = tmp_path_factory.mktemp("killed")
+    moments = random.Random(0)
+    for step in STEPS:
+        run_and_kill(step, out, moments.uniform(0.35, 0.9) * calm[1][step])
+        run(step, out)
+        run(step, out)
+    return out
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["clips", "texts", "triplets", "galleries", "quarantine"])
+def test_tables_equal_a_calm_run(calm, killed, name):
+    assert rows(killed, name).equals(rows(calm[0], name))
+
+
+def test_features_equal_a_calm_run(calm, killed):
+    expected, found = rows(calm[0], "features"), rows(killed, "features")
+    assert found["clip_id"].to_pylist() == expected["clip_id"].to_pylist()
+    np.testing.assert_allclose(np.array(found["value"].to_pylist()), np.array(expected["value"].to_pylist()), atol=1e-5)
+
+
+def test_trained_weights_equal_a_calm_run(calm, killed):
+    for expected in calm[0].glob("retrievers/*/*.safetensors"):
+        found = killed / expected.relative_to(calm[0])
+        weights, others = load_file(expected), load_file(found)
+        assert weights.keys() == others.keys()
+        for key, weight in weights.items():
+            np.testing.assert_allclose(others[key], weight, atol=1e-4, err_msg=f"{expected.name}: {key}")
+
+
+def test_rankings_and_metrics_equal_a_calm_run(calm, killed):
+    def metrics(out):
+        return {row["row"]: row["metrics"] for row in Place(out / "results.json").read_json()["rows"]}
+
+    expected, found = metrics(calm[0]), metrics(killed)
+    assert found.keys() == expected.keys()
+    for row, values in expected.items():
+        assert found[row] == pytest.approx(values, abs=1e-3), row
+
+
+def test_one_mlflow_run_a_step_and_no_metric_twice(killed):
+    client = MlflowClient(f"sqlite:///{killed}/mlflow.db")
+    experiment = client.get_experiment_by_name("covr")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    names = Counter(run.info.run_name for run in runs)
+    assert names.keys() >= {"ingest", "pretrain", "embed", "finetune/composed", "index", "evaluate"}
+    assert set(names.values()) == {1}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        for key in run.data.metrics:
+            steps = [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
+            assert len(steps) == len(set(steps)), f"{run.info.run_name}: {key}"

@@ -1,0 +1,36 @@
+"""What a user does wrong at the command line is answered in one line, with a non-zero exit and no hang."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["jobs/pipeline.py", "data.sise=tiny"], "did you mean data.size"),
+        (["jobs/pipeline.py", "data=motion"], "choose one of"),
+        (["jobs/pipeline.py", "data.size=enormous"], "tiny"),
+        (["jobs/pretrain.py"], "jobs/ingest.py"),
+        (["jobs/embed.py"], "run jobs/"),
+        (["jobs/finetune.py"], "run jobs/"),
+        (["jobs/index.py"], "run jobs/"),
+        (["jobs/evaluate.py"], "run jobs/"),
+        (["jobs/pretrain.py", "model=tf-covr-base", "model.video.weights=/nowhere/ViT-B-16.safetensors"], "/nowhere"),
+        (["jobs/pipeline.py", "trainer.logger.uri=nowhere://x"], "tracking URI"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, command, says):
+    out = [] if any(option.startswith("out=") for option in command) else [f"out={tmp_path}"]
+    run = subprocess.run([sys.executable, *command, *out], cwd=REPO, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 2, run.stderr
+    line = run.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    assert says in line
+    assert "Traceback" not in run.stderr
