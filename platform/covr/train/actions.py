@@ -115,6 +115,8 @@ class ActionTask:
         self.shard, self.settings, self.frames, self.out, self.logger = shard, settings, frames, out, logger
         self.splits = {name: clips.filter(pc.equal(clips["split"], name)) for name in ("train", "val", "test")}
         train = self.splits["train"]
+        if not len(self.splits["val"]):
+            raise UserError("there are no clips to validate on", "clips: split val", "give a data set with a val split")
         self.classes = Classes.of(train, with_attributes=settings.attribute_weight > 0)
         self.encoder = build_video(model)
         if settings.freeze == "aim" and isinstance(self.encoder, AIM):
@@ -174,8 +176,9 @@ class ActionTask:
         return self._accuracy("val")[0]
 
     def finish(self) -> dict[str, Any]:
+        split = "test" if len(self.splits["test"]) else "val"
         with torch.inference_mode():
-            accuracy, confusion = self._accuracy("test")
+            accuracy, confusion = self._accuracy(split)
         matrix = {"labels": self.classes.labels, "counts": confusion.tolist()}
         (self.out / "confusion.json").write_json(matrix)
         self.logger.log_artifact("confusion.json", json.dumps(matrix).encode())
@@ -183,6 +186,7 @@ class ActionTask:
         save_video(self.encoder, self.out / "model")
         attributes = {name: accuracy[f"accuracy/{name}"] for name in self.classes.attributes}
         return {
+            "split": split,
             "top1": accuracy["top-1"],
             "top5": accuracy["top-5"],
             "attributes": attributes,
@@ -206,6 +210,6 @@ class ActionTask:
             hits["top-5"] += int((best == truth[:, :1]).any(axis=1).sum())
             known = truth[:, 0] != IGNORED
             np.add.at(confusion, (truth[known, 0], best[known, 0]), 1)
-        shares = {name: count / max(len(ids), 1) for name, count in hits.items()}
+        shares = {name: count / len(ids) for name, count in hits.items()}
         attributes = {f"accuracy/{name}": shares[name] for name in self.classes.attributes}
         return {"top-1": shares["label"], "top-5": shares["top-5"], **attributes}, confusion

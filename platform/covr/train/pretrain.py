@@ -13,7 +13,7 @@ from covr.cluster.session import Cluster, connect
 from covr.embed.frames import build_frame_cache
 from covr.embed.stages import weightless
 from covr.job import Job
-from covr.models import build_video
+from covr.models import VideoEncoder, build_video
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
@@ -31,12 +31,14 @@ def pretrain(job: Job) -> dict[str, Any]:
     Beside it: `classes.json` (the labels, in the order of the classes) and `confusion.json` (test split).
 
     Returns:
-        {top1, top5, attributes} on the test split, {encoder} (fingerprint), {rows_per_s, steps, best, fingerprint}.
+        {top1, top5, attributes} on {split} (test, or val where there is no test), {encoder} (fingerprint),
+        {rows_per_s, steps, best, fingerprint}.
 
     Raises:
         UserError: ingest was not run, the clips have no labels, or the loss diverged.
     """
     model, out = job.cfg.model, job.root / "pretrain"
+    encoder = weightless(build_video(model))  # first of all: absent weights are told before any work
     table = TableStore(job.root / "tables" / "clips", "clips")
     clips = table.require(made_by="ingest")
     settings = {
@@ -50,7 +52,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     def work(run: RunLogger) -> dict[str, Any]:
         cluster = connect(job.cfg.machine)
         workers = Workers.from_config(job.cfg.trainer, cluster, data_cpus=_data_cpus(job.cfg, cluster))
-        frames, usable = _frames(job, clips)
+        frames, usable = _frames(job, clips, encoder)
         make_task = partial(
             ActionTask,
             model=model,
@@ -94,9 +96,9 @@ def _data_cpus(cfg: DictConfig, cluster: Cluster) -> int:
     return cfg.machine.decode_workers
 
 
-def _frames(job: Job, clips: pa.Table) -> tuple[Frames, pa.Table]:
+def _frames(job: Job, clips: pa.Table, encoder: VideoEncoder) -> tuple[Frames, pa.Table]:
     """Where the frames come from, and the clips that have some."""
-    machine, encoder = job.cfg.machine, weightless(build_video(job.cfg.model))
+    machine = job.cfg.machine
     if job.cfg.model.pretrain.cache_frames == 0:
         rows = clips.select(["clip_id", "uri", "start_s", "end_s"]).to_pylist()
         paths = {
