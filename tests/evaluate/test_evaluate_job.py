@@ -151,6 +151,8 @@ def test_mistakes(root):
         evaluate(job_on(root, "rows=[composed,text-only]"))
     with pytest.raises(UserError, match="no such protocol"):
         evaluate(job_on(root, "test.protocol=mine"))
+    with pytest.raises(UserError, match="keep at least 50"):
+        evaluate(job_on(root, "test.depth=10"))
     with pytest.raises(UserError, match="no queries in this split"):
         evaluate(job_on(root, "test.split=dev"))
     with pytest.raises(UserError, match="add composed"):

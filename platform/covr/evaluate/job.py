@@ -6,7 +6,7 @@ A row's answers are published as the table `runs/<row>` (`runs/<row>-published` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch
 
 from covr.embed.read import pooled
 from covr.errors import UserError
-from covr.evaluate.metrics import PRIMARY, Protocol
+from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
 from covr.evaluate.rank import rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
@@ -31,6 +31,7 @@ from covr.tracking import RunLogger
 CHANCE = "chance"
 MAIN = "composed"
 """The row whose answers are written as TREC files, shown as a sheet and registered as a model."""
+WORDINGS = f"{MAIN}-wordings"
 OUTPUTS = ("results.json", "run.trec", "qrels.trec", "report.html")
 PROTOCOLS: dict[str, tuple[Protocol, ...]] = {"corrected": ("corrected",), "both": ("corrected", "published")}
 BATCH = 256
@@ -47,6 +48,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     cfg = job.cfg.test
     if cfg.protocol not in PROTOCOLS:
         raise UserError("no such protocol", f"test.protocol={cfg.protocol}", f"choose one of {', '.join(PROTOCOLS)}")
+    if cfg.depth < DEEPEST:
+        raise UserError("too few ranks for the metrics", f"test.depth={cfg.depth}", f"keep at least {DEEPEST}")
     if MAIN not in job.cfg.rows:
         raise UserError(f"the row {MAIN!r} is what the others are compared with", "rows", f"add {MAIN}")
     queries = Queries.read(job.root, cfg.split)
@@ -89,6 +92,7 @@ class Row:
     def __init__(self, job: Job, name: str) -> None:
         self.job, self.name = job, name
         self.place = job.root / "retrievers" / name
+        self._known: dict[tuple[str, str], np.ndarray] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -108,15 +112,15 @@ class Row:
         cuda = self.job.cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
         return ComposedRetriever.load(self.place).to("cuda" if cuda else "cpu")
 
-    def runs(self, queries: Queries, protocol: Protocol) -> pa.Table:
-        """Answer every query over its gallery, as a `runs` table."""
+    def runs(self, queries: Queries, protocol: Protocol, depth: int) -> pa.Table:
+        """Answer every query over its gallery with the best `depth` clips, as a `runs` table."""
         parts = []
         for group, clips in queries.groups(protocol):
             asked = {
                 "query_ids": group.triplets["query_id"].to_pylist(),
                 "query_clips": group.triplets["query_clip"].to_pylist(),
                 "gallery_clips": clips,
-                "depth": self.job.cfg.test.depth,
+                "depth": depth,
                 "keep_own": protocol == "published",
             }
             if self.name == CHANCE:
@@ -127,12 +131,15 @@ class Row:
 
     @torch.inference_mode()
     def _queries(self, queries: Queries) -> np.ndarray:
-        features_QD, texts = self._features(queries.triplets["query_clip"].to_pylist()), queries.texts()
-        batches = [
-            self.retriever.embed_query(features_QD[start : start + BATCH], texts[start : start + BATCH])
-            for start in range(0, len(texts), BATCH)
-        ]
-        return torch.cat(batches).float().cpu().numpy()
+        """Query vectors (Q, D); each (clip, text) is embedded once, whichever protocol asks for it."""
+        asked = list(zip(queries.texts(), queries.triplets["query_clip"].to_pylist(), strict=True))
+        new = sorted(set(asked) - self._known.keys())  # equal texts side by side: an encoder does them once a batch
+        features_ND = self._features([clip for _, clip in new])
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            found = self.retriever.embed_query(features_ND[start : start + BATCH], [text for text, _ in batch])
+            self._known.update(zip(batch, found.float().cpu().numpy(), strict=True))
+        return np.stack([self._known[each] for each in asked])
 
     @torch.inference_mode()
     def _targets(self, clips: list[str]) -> np.ndarray:
@@ -146,36 +153,38 @@ class Row:
 def _rank(job: Job, queries: Queries, rows: Sequence[Row]) -> None:
     """Publish every row's `runs` tables."""
     for row in rows:
+        if row.name == MAIN:  # before the others, which ask the first wordings of these
+            _publish(job, row, queries.every_wording(), "corrected", WORDINGS, DEEPEST)
         for protocol in PROTOCOLS[job.cfg.test.protocol]:
-            _publish(job, row, queries, protocol, row.name if protocol == "corrected" else f"{row.name}-{protocol}")
-        if row.name == MAIN:
-            _publish(job, row, queries.every_wording(), "corrected", f"{MAIN}-wordings")
+            depth = job.cfg.test.depth if protocol == "corrected" else DEEPEST
+            _publish(job, row, queries, protocol, _name(row.name, protocol), depth)
 
 
-def _publish(job: Job, row: Row, queries: Queries, protocol: Protocol, name: str) -> None:
-    made_from = fingerprint(queries.origin, row.fingerprint, protocol, job.cfg.test.depth)
-    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol), made_from)
+def _publish(job: Job, row: Row, queries: Queries, protocol: Protocol, name: str, depth: int) -> None:
+    made_from = fingerprint(queries.origin, row.fingerprint, protocol, depth)
+    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol, depth), made_from)
+
+
+def _name(row: str, protocol: Protocol) -> str:
+    return row if protocol == "corrected" else f"{row}-{protocol}"
 
 
 def _judge(job: Job, queries: Queries) -> dict[str, Any]:
     """results.json, from the `runs` tables."""
     cfg = job.cfg.test
 
-    def judged(row: str, protocols: Sequence[Protocol], asked: Queries = queries) -> Scores:
-        names = {protocol: row if protocol == "corrected" else f"{row}-{protocol}" for protocol in protocols}
+    def judged(names: Mapping[Protocol, str], asked: Queries) -> Scores:
         tables = {protocol: TableStore(job.root / "runs" / name, "runs").read() for protocol, name in names.items()}
-        return score(tables, asked, row)
+        return score(tables, asked, names["corrected"])
 
-    comparison = Comparison(queries, cfg.bootstrap, job.cfg.seed)
-    rows = comparison.rows({row: judged(row, PROTOCOLS[cfg.protocol]) for row in job.cfg.rows})
+    protocols = PROTOCOLS[cfg.protocol]
+    scores = {row: judged({protocol: _name(row, protocol) for protocol in protocols}, queries) for row in job.cfg.rows}
+    rows = Comparison(queries, cfg.bootstrap, job.cfg.seed).rows(scores)
     every = queries.every_wording()
-    wordings = Comparison(every, cfg.bootstrap, job.cfg.seed)
-    again = wordings.rows({MAIN: judged(f"{MAIN}-wordings", ("corrected",), every)})[0]
-    next(row for row in rows if row["row"] == MAIN)["wordings"] = {
-        "queries": again["queries"],
-        "metrics": again["metrics"],
-        "interval": again["interval"],
-    }
+    wordings = {MAIN: judged({"corrected": WORDINGS}, every)}
+    again = Comparison(every, cfg.bootstrap, job.cfg.seed).rows(wordings)[0]
+    main = next(row for row in rows if row["row"] == MAIN)
+    main["wordings"] = {key: again[key] for key in ("queries", "metrics", "interval")}
     return {
         "data": job.cfg.data.name,
         "split": cfg.split,

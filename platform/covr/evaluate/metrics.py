@@ -23,6 +23,7 @@ import numpy as np
 
 MAP_AT = (5, 10, 25, 50)
 RECALL_AT = (1, 5, 10, 50)
+DEEPEST = max(*MAP_AT, *RECALL_AT)
 PRIMARY = "mAP@10"
 
 Protocol = Literal["corrected", "published"]
