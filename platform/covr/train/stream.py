@@ -5,16 +5,29 @@ Ray Data only fetches: its rows are step numbers, in our order, and every row co
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import ray.data
 from ray.data import DataContext, ExecutionOptions, ExecutionResources
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 from ray.exceptions import RayTaskError
 
 from covr.errors import UserError
 
+PAUSE_S = 0.02
 BLOCK_BYTES = 8 << 20  # of a task's result: large enough to hide the cost of a task, small enough to start soon
+
+
+class Pause(ExecutionCallback):
+    """A short sleep in each round of Ray Data's scheduler.
+
+    While all that may be made ahead is made, it has no task to wait for and goes round at the speed of a whole core.
+    """
+
+    def on_execution_step(self, executor: object) -> None:
+        time.sleep(PAUSE_S)
 
 
 def stream(
@@ -38,6 +51,7 @@ def stream(
 
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
+    context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, Pause]
     context.raise_original_map_exception = True
     context.execution_options = ExecutionOptions(
         resource_limits=ExecutionResources.for_limits(cpu=cpus), preserve_order=True
@@ -46,8 +60,11 @@ def stream(
         batches = ray.data.range(last - first, override_num_blocks=-(-(last - first) // steps_per_task)).map_batches(
             load_block, batch_size=None
         )
+    # A split of one runs Ray Data's scheduler in an actor of its own: in this process it would fight the training
+    # loop for the interpreter lock (measured: a third of the steps per second).
+    (alone,) = batches.streaming_split(1)
     try:
-        for batch in batches.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
+        for batch in alone.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=2):
             yield batch["batch"][0]
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
