@@ -26,7 +26,6 @@ from covr.clips.sampling import Sampling
 from covr.embed.keys import keys
 from covr.embed.pipeline import keep, stream, todo
 from covr.embed.quarantine import Quarantine
-from covr.embed.stages import weightless
 from covr.errors import UserError
 from covr.storage import Place
 from covr.storage.place import fingerprint
@@ -123,7 +122,7 @@ def build_frame_cache(
             rows,
             root,
             sampling=sampling,
-            resize=weightless(encoder).resize,
+            resize=encoder.resize,
             machine=machine,
             block_clips=max(1, min(machine.batch_clips, _BLOCK_BYTES // (max_frames * frame_bytes))),
         ),

@@ -13,7 +13,6 @@ from covr.embed.features import FEATURES, Features
 from covr.embed.pipeline import keep, stream, todo
 from covr.embed.plan import Accelerator
 from covr.embed.quarantine import Quarantine
-from covr.embed.stages import weightless
 from covr.errors import UserError
 from covr.job import Job
 from covr.models import load_video
@@ -75,7 +74,7 @@ def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Acc
         rows,
         root,
         sampling=encoder.sampling,
-        resize=weightless(encoder).resize,
+        resize=encoder.resize,
         load=functools.partial(load_video, model),
         machine=machine,
         block_clips=machine.batch_clips,

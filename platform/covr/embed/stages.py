@@ -8,7 +8,6 @@ travels on as a row with a reason.
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,11 +55,6 @@ ENCODED = pa.schema(
         *_REFUSAL,
     ]
 )
-
-
-def weightless(encoder: VideoEncoder) -> VideoEncoder:
-    """A copy without its numbers, for decode workers: resizing needs the configuration only."""
-    return copy.deepcopy(encoder).to("meta")
 
 
 class Decode:

@@ -17,9 +17,9 @@ from covr.clips import Sampling
 from covr.clips.decode import Decoder
 from covr.clips.failure import DecodeFailure
 from covr.clips.isolated import IsolatedDecoder
+from covr.clips.resize import Resize
 from covr.embed.frames import FrameCache
 from covr.errors import UserError
-from covr.models import VideoEncoder
 from covr.storage import Place
 
 
@@ -49,8 +49,7 @@ class DecodedFrames:
     paths: Mapping[str, tuple[str, float | None, float | None]]
     """Clip id to local file, start and end in seconds."""
     decoder: Decoder
-    resizer: VideoEncoder
-    """Its `resize` is used; its weights are not."""
+    resize: Resize
 
     def sample(self, clip_id: str, sampling: Sampling, rng: np.random.Generator | None = None) -> np.ndarray:
         path, start_s, end_s = self.paths[clip_id]
@@ -63,7 +62,7 @@ class DecodedFrames:
                 clip_id,
                 "with model.pretrain.cache_frames above 0 such clips are put aside",
             ) from None
-        return self.resizer.resize(torch.from_numpy(clip.frames)[None])[0].numpy()
+        return self.resize(torch.from_numpy(clip.frames)[None])[0].numpy()
 
 
 @lru_cache(maxsize=1)

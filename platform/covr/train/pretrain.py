@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from covr.cluster.session import Cluster, connect
 from covr.embed.frames import build_frame_cache
-from covr.embed.stages import weightless
 from covr.job import Job
 from covr.models import VideoEncoder, build_video
 from covr.storage import TableStore
@@ -38,7 +37,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         UserError: ingest was not run, the clips have no labels, or the loss diverged.
     """
     model, out = job.cfg.model, job.root / "pretrain"
-    encoder = weightless(build_video(model))  # first of all: absent weights are told before any work
+    encoder = build_video(model)  # first of all: absent weights are told before any work
     table = TableStore(job.root / "tables" / "clips", "clips")
     clips = table.require(made_by="ingest")
     settings = {
@@ -104,6 +103,6 @@ def _frames(job: Job, clips: pa.Table, encoder: VideoEncoder) -> tuple[Frames, p
         paths = {
             row["clip_id"]: (str(job.root.resolve(row["uri"]).local()), row["start_s"], row["end_s"]) for row in rows
         }
-        return DecodedFrames(paths=paths, decoder=machine.decoder, resizer=encoder), clips
+        return DecodedFrames(paths=paths, decoder=machine.decoder, resize=encoder.resize), clips
     cache = build_frame_cache(job.root, clips, encoder, machine.decoder, machine, job.cfg.model.pretrain.cache_frames)
     return CachedFrames(place=cache.place), clips.filter(pc.is_in(clips["clip_id"], pa.array(cache.clip_ids)))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 
+from covr.clips.resize import Resize
 from covr.clips.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -42,23 +42,10 @@ class VideoEncoder(nn.Module):
         """Which frames of a clip the encoder reads."""
         return Sampling(kind=self.config.sampling, num_frames=self.num_frames, interval=self.config.frame_interval)
 
-    def resize(self, frames_BTCHW: Tensor) -> Tensor:
-        """Short side to `image_size`, centre square; uint8 to uint8, so that a cache may hold the result.
-
-        An integer factor is an exact average of blocks, others an antialiased bilinear filter.
-        """
-        size = self.config.image_size
-        height, width = frames_BTCHW.shape[-2:]
-        factor = min(height, width) // size
-        if factor and height % factor == 0 and width % factor == 0 and min(height, width) == size * factor:
-            if factor > 1:
-                blocks = frames_BTCHW.unflatten(-1, (-1, factor)).unflatten(-3, (-1, factor))
-                half = factor * factor // 2
-                frames_BTCHW = ((blocks.sum(dim=(-3, -1), dtype=torch.int32) + half) // factor**2).to(torch.uint8)
-        else:
-            shape = [max(size, round(side * size / min(height, width))) for side in (height, width)]
-            frames_BTCHW = transforms.resize(frames_BTCHW, shape, antialias=True)
-        return transforms.center_crop(frames_BTCHW, [size, size])
+    @property
+    def resize(self) -> Resize:
+        """uint8 frames (B, T, 3, H, W) of any size to uint8 (B, T, 3, image_size, image_size)."""
+        return Resize(self.config.image_size)
 
     def normalise(self, frames_BTCHW: Tensor) -> Tensor:
         """uint8 frames to float32 pixels, by the channels' mean and standard deviation on the 0-255 scale."""
