@@ -36,23 +36,26 @@ def test_it_comes_up_answers_and_leaves_no_process(served, number):
         start_new_session=True,  # a Ctrl-C is ours to send
     )
     assert process.stdout is not None
-    shown = ""
-    while "covr query" not in shown and process.poll() is None:
-        shown += process.stdout.readline()
-    address = re.search(r"answers at (\S+) ", shown)
-    assert address is not None, shown
-    with Client(address[1]) as client:
-        assert len(client.search(clip_id="a", text=TEXT, k=3).results) == 3
-    started = descendants(process.pid)
-    assert started
-    process.send_signal(number)
-    rest = process.stdout.read()
-    assert process.wait(60) == 0, rest
-    assert "Error" not in rest
-    deadline = time.monotonic() + 10  # Ray's own processes end a moment after their parent
-    while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in started):
-        time.sleep(0.1)
-    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    try:
+        shown = ""
+        while "covr query" not in shown and process.poll() is None:
+            shown += process.stdout.readline()
+        address = re.search(r"answers at (\S+) ", shown)
+        assert address is not None, shown
+        with Client(address[1]) as client:
+            assert len(client.search(clip_id="a", text=TEXT, k=3).results) == 3
+        started = descendants(process.pid)
+        assert started
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert process.wait(60) == 0, rest
+        assert "Error" not in rest
+        deadline = time.monotonic() + 10  # Ray's own processes end a moment after their parent
+        while time.monotonic() < deadline and any(Path(f"/proc/{pid}").exists() for pid in started):
+            time.sleep(0.1)
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    finally:
+        process.kill()  # its Ray ends with it
 
 
 def test_nothing_indexed_is_one_clear_line(tmp_path):
