@@ -23,6 +23,8 @@ REPO = Path(__file__).parents[2]
         (["jobs/index.py"], "run jobs/"),
         (["jobs/evaluate.py"], "run jobs/"),
         (["jobs/pretrain.py", "model=tf-covr-base", "model.video.weights=/nowhere/ViT-B-16.safetensors"], "/nowhere"),
+        (["jobs/pretrain.py", "model=blip-covr"], "covr import-checkpoint"),
+        (["jobs/finetune.py", "model=covr-2"], "covr import-checkpoint"),
         (["jobs/pipeline.py", "trainer.logger.uri=nowhere://x"], "tracking URI"),
     ],
 )

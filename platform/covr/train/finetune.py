@@ -18,6 +18,7 @@ from covr.models import ComposedRetriever, build_retriever, load_video
 from covr.models.folder import load_exactly
 from covr.models.fusion import Kind
 from covr.models.video.encoder import VideoEncoder
+from covr.models.video.store import check_two_stage
 from covr.storage import Place
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
@@ -48,6 +49,7 @@ def finetune(job: Job) -> dict[str, Any]:
     for row in rows:
         if row not in FUSION_OF:
             raise UserError(f"no row {row!r}", "rows", f"choose from {', '.join([*FUSION_OF, CHANCE])}")
+    check_two_stage(job.cfg.model)
     model_place = job.root / "pretrain" / "model"
     if not model_place.is_dir():
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")

@@ -47,6 +47,8 @@ def pretrain(job: Job) -> dict[str, Any]:
         **{part: OmegaConf.to_container(model[part], resolve=True) for part in ("video", "pretrain")},
     }
     inputs = {"clips": table.content_fingerprint()}
+    if model.init != "scratch":
+        inputs["start"] = encoder.fingerprint()
 
     def work(run: RunLogger) -> dict[str, Any]:
         cluster = connect(job.cfg.machine)
