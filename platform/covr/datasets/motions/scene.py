@@ -14,7 +14,7 @@ from covr.datasets.motions.clip import Camera, Looks
 NEAR = 0.4
 """Nothing nearer than this to the camera is drawn, in metres."""
 BEAM_WIDTH, BEAM_DEPTH, POST_SPACING, POST_WIDTH = 0.24, 0.16, 1.6, 0.12
-WALL, PLAIN, DARK, WATER, FOAM = range(5)
+WALL, PLAIN, DARK, WATER, FOAM = np.arange(5, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,11 @@ class Projection:
         return self.canvas / 2 + flipped * scale[..., None], depth
 
     def ground(self, height: float) -> tuple[np.ndarray, np.ndarray]:
-        """For each pixel the point of the ground, `height` metres below the centre, that it shows.
+        """Where the ground, `height` metres below the centre, is seen, and which point of it.
 
         Returns:
-            (S, S, 2) x and z from the centre, and (S, S) bool: False where the wall is seen instead.
+            (S, S) bool: False where the wall is seen instead; (2, N) float32: x and z from the centre, a column for
+            each pixel that is True.
         """
         pixel = (np.arange(self.canvas) + 0.5 - self.canvas / 2) / self.focal_px
         rays = np.stack([*np.meshgrid(pixel, -pixel), np.full((self.canvas, self.canvas), -1.0)], -1) @ self.axes_33
@@ -53,7 +54,8 @@ class Projection:
         falling = rays[..., 1] < -1e-3
         reach = (-height - eye[1]) / np.where(falling, rays[..., 1], -1.0)
         wall_distance = 2.5 * self.distance
-        return eye[[0, 2]] + rays[..., [0, 2]] * reach[..., None], falling & (reach < wall_distance)
+        seen = falling & (reach < wall_distance)
+        return seen, (eye + rays[seen] * reach[seen, None])[:, [0, 2]].T.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +67,18 @@ class Ground:
 
     def pattern(self, x: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Palette indices (uint8) at ground points in metres."""
-        c, s = np.cos(self.looks.scenery_yaw), np.sin(self.looks.scenery_yaw)
+        c, s = float(np.cos(self.looks.scenery_yaw)), float(np.sin(self.looks.scenery_yaw))
         along, across = self.looks.scenery_offset
         u, v = c * x + s * z + along, c * z - s * x
         if self.event == "floor":
-            dark = (np.floor(u) + np.floor(v + across)) % 2 == 0
-            return np.where(dark, DARK, PLAIN).astype(np.uint8)
+            dark = (np.floor(u) + np.floor(v + across)).astype(np.int32) % 2 == 0
+            return np.where(dark, DARK, PLAIN)
         if self.event == "beam":
-            return np.where((u + 0.12) % 2.0 < 0.12, DARK, PLAIN).astype(np.uint8)
+            return np.where(_past(u + 0.12, 2.0) < 0.12, DARK, PLAIN)
         row = np.floor(v / 0.35)
-        foam = ((u + 0.37 * row * row) % 1.1 < 0.5) & (v % 0.35 < 0.14)
-        water = np.where(foam, FOAM, WATER)
-        return np.where(np.abs(v) < 0.75, np.where(u % 1.0 < 0.06, DARK, PLAIN), water).astype(np.uint8)
+        foam = (_past(u + 0.37 * row * row, 1.1) < 0.5) & (_past(v, 0.35) < 0.14)
+        deck = np.where(_past(u, 1.0) < 0.06, DARK, PLAIN)
+        return np.where(np.abs(v) < 0.75, deck, np.where(foam, FOAM, WATER))
 
     def palette(self) -> np.ndarray:
         """(5, 3) uint8: wall, plain, dark, water, foam."""
@@ -84,6 +86,11 @@ class Ground:
         tint = (np.array(self.looks.wall) - 220) // 3
         colours = [np.array(self.looks.wall), floor, floor * 0.72, water + tint, water * 0.3 + 178]
         return np.clip(colours, 0, 255).astype(np.uint8)
+
+
+def _past(x: np.ndarray, period: float) -> np.ndarray:
+    """How far `x` is past the last multiple of `period`; several times as fast as the operator %."""
+    return x - np.floor(x / period) * period
 
 
 def beam_boxes(projection: Projection, centre_3: np.ndarray, looks: Looks) -> list[tuple[np.ndarray, float]]:
