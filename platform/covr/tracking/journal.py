@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ class Journal:
     def __init__(self, root: Place, key: str) -> None:
         self.root, self.key = root, key
         self.place = root / FOLDER / f"{key}.jsonl"
+        self._lines: list[dict[str, Any]] = []  # of the first self._read bytes
+        self._read = 0
+        self._lock = threading.Lock()
 
     @classmethod
     def all(cls, root: Place) -> list[Journal]:
@@ -62,10 +66,24 @@ class Journal:
             os.close(descriptor)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line's record in order; a torn line reads as {}."""
-        if not self.place.exists():
-            return []
-        return [_parse(line) for line in self.place.read_bytes().split(b"\n")[:-1]]
+        """Every line's record in order; a torn line reads as {}. What was read before is not read again."""
+        with self._lock:
+            whole, newline, _ = self._rest().rpartition(b"\n")
+            if newline:
+                self._lines += [_parse(line) for line in whole.split(b"\n")]
+                self._read += len(whole) + 1
+            return list(self._lines)
+
+    def _rest(self) -> bytes:
+        """The bytes behind those that were read."""
+        try:
+            if not self.place.is_local:  # an object may not be asked for what lies behind its end
+                return self.place.fs.cat_file(self.place.path)[self._read :]
+            with open(self.place.path, "rb") as file:
+                file.seek(self._read)
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was logged, without the bookkeeping."""

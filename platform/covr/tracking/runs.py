@@ -175,46 +175,53 @@ class Tracking:
 
 
 class Sender:
-    """The driver's thread that sends open journals on while their runs last, and old unsent ones beside them."""
+    """The driver's thread that sends open journals on while their runs last, and those of before that are behind."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
         self._server: Server | None = None
         self._open: dict[str, Journal] = {}
+        self._behind: dict[str, Journal] = {}
         self._lock = threading.Lock()  # one conversation with the server at a time
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
         self._retry_at = 0.0
         self._told = False
 
     def open(self, journal: Journal) -> None:
         """Tell the server of a run that begins, and, in the background, of what earlier runs could not tell."""
         self._attempt(journal, resume=True)
+        self._behind.pop(journal.key, None)
+        first = not self._open
         self._open[journal.key] = journal
-        self._ended.clear()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="covr-tracking", daemon=True)
-            self._thread.start()
+        if first:
+            self._ended = threading.Event()
+            threading.Thread(target=self._run, args=(self._ended,), name="covr-tracking", daemon=True).start()
 
     def close(self, journal: Journal) -> None:
         """Send the last of a run that ended; the thread ends with the last open run."""
         self._open.pop(journal.key, None)
         self._retry_at = 0.0  # the last chance of this process
         self._attempt(journal)
+        if journal.unsent()[0]:
+            self._behind[journal.key] = journal
         if not self._open:
             self._ended.set()
-            self._older()
+            self._catch_up()
 
-    def _run(self) -> None:
-        self._older()
-        while not self._ended.wait(SEND_EVERY_S):
+    def _run(self, ended: threading.Event) -> None:
+        for journal in Journal.all(self._tracking.root):
+            if journal.key not in self._open and journal.unsent()[0]:
+                self._behind[journal.key] = journal
+        self._catch_up()
+        while not ended.wait(SEND_EVERY_S):
             for journal in list(self._open.values()):
                 self._attempt(journal)
 
-    def _older(self) -> None:
-        for journal in Journal.all(self._tracking.root):
-            if journal.key not in self._open and journal.unsent()[0]:
-                self._attempt(journal)
+    def _catch_up(self) -> None:
+        for key, journal in list(self._behind.items()):
+            self._attempt(journal)
+            if not journal.unsent()[0]:
+                self._behind.pop(key, None)
 
     def _attempt(self, journal: Journal, resume: bool = False) -> None:
         if time.monotonic() < self._retry_at:
