@@ -48,26 +48,6 @@ def build_video(cfg_model: DictConfig) -> VideoEncoder:
         UserError: weights that are not there or do not fit; a model that the jobs do not train.
     """
     check_two_stage(cfg_model)
-    encoder = AIM(folder.restore(AIMConfig, config["config"], str(place)))
-    folder.load_exactly(encoder, state, str(place))
-    return encoder.eval()
-
-
-def build_video(cfg_model: DictConfig) -> VideoEncoder:
-    """A new encoder as `model.video` and `model.init` say; random parts follow torch's global seed.
-
-    `init` is `scratch` (random), `backbone` (the weights shipped for aim-tiny) or `pretrained` (CLIP's image
-    weights at `model.video.weights`, adapters at their start).
-
-    Raises:
-        UserError: weights that are not there or do not fit; a model that the jobs do not train.
-    """
-    if "video" not in cfg_model:
-        raise UserError(
-            f"the jobs do not train {cfg_model.name}",
-            "model",
-            "train tf-covr-base or tf-covr-base-tiny; load published models with covr import-checkpoint",
-        )
     encoder = AIM(build(cfg_model.video))
     match cfg_model.init:
         case "scratch":
