@@ -68,5 +68,3 @@ def test_the_folder_platform_does_not_shadow_the_standard_module(ray_cluster):
     )
     assert run.stdout.strip() == platform.system()
     assert ray.get(standard_platform.remote())[0] == platform.system()
-
-

@@ -169,6 +169,8 @@ def test_held_out_pairs_are_asked_for_in_test_only(small):
     assert not pairs["train", "no"]
     assert not pairs["val", "no"]
     assert not pairs["test", "no"] & (pairs["train", "yes"] | pairs["val", "yes"])
+    trained = {tuple(pair.split(" -> ")) for pair in pairs["train", "yes"]}
+    assert not any(tuple(reversed(pair.split(" -> "))) in trained for pair in pairs["test", "no"])
     assert 0.18 < len(pairs["test", "no"]) / len(pairs["test", "no"] | pairs["test", "yes"]) < 0.22
 
 

@@ -35,6 +35,11 @@ class Reader(Protocol):
 
     name: str
 
+    @property
+    def version(self) -> str:
+        """Changes when the same options give other rows, so that a data set read before is read again."""
+        ...
+
     def read(self, root: Place) -> Dataset: ...
 
 

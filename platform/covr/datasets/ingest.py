@@ -45,7 +45,7 @@ def ingest(job: Job) -> dict[str, Any]:
     return job.step(
         "ingest",
         settings=job.cfg.data,
-        inputs={},
+        inputs={"reader": reader.version},
         outputs=[places[name] / "manifest.json" for name in PUBLISHED],
         work=work,
     )

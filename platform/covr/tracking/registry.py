@@ -43,7 +43,7 @@ def register(client: MlflowClient, run_id: str, root: Place, record: dict[str, A
     if digest(place) != record["digest"]:
         say(f"[yellow]{place} changed before the tracking server had it; not registered[/yellow]")
         return
-    if _experiment_model(client, name) is None:
+    if _registered(client, name) is None:
         client.create_registered_model(name)
     mine = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
     made = next((v for v in mine if v.tags.get("digest") == record["digest"]), None)
@@ -73,5 +73,5 @@ def _better(client: MlflowClient, name: str, record: dict[str, Any]) -> bool:
     return record["value"] > float(champion["value"])
 
 
-def _experiment_model(client: MlflowClient, name: str) -> object | None:
+def _registered(client: MlflowClient, name: str) -> object | None:
     return next(iter(client.search_registered_models(f"name = '{name}'")), None)

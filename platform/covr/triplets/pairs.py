@@ -51,12 +51,16 @@ def sample_evenly(pairs: Sequence[Pair], num: int, rng: np.random.Generator) -> 
 
 
 def hold_out(pairs: Sequence[Pair], share: float, rng: np.random.Generator) -> set[Pair]:
-    """The same share of each kind of edit, to be kept from training."""
-    by_edit: dict[str, list[Pair]] = defaultdict(list)
+    """About the same share of each kind of edit, to be kept from training; a pair and its reverse go together."""
+    by_edit: dict[str, dict[frozenset[str], list[Pair]]] = defaultdict(lambda: defaultdict(list))
     for pair in pairs:
-        by_edit[pair.edit].append(pair)
-    return {
-        group[i]
-        for group in by_edit.values()
-        for i in rng.permutation(len(group))[: round(share * len(group))].tolist()
-    }
+        by_edit[pair.edit][frozenset((pair.source, pair.target))].append(pair)
+    held_out: set[Pair] = set()
+    for both_ways in by_edit.values():
+        groups = list(both_ways.values())
+        wanted = len(held_out) + share * sum(map(len, groups))
+        for i in rng.permutation(len(groups)).tolist():
+            if len(held_out) >= wanted - 0.5:
+                break
+            held_out.update(groups[i])
+    return held_out

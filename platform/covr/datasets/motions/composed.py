@@ -17,6 +17,8 @@ from covr.triplets.ceilings import oracle_map
 from covr.triplets.modifications import write
 from covr.triplets.pairs import Pair, hold_out, label_pairs, sample_evenly
 
+COMPOSER = 1
+"""Raised when the same clips and seed give other queries."""
 WORDINGS = 4
 HELD_OUT = 0.2
 """Share of the label pairs that only the test split asks for."""

@@ -13,8 +13,8 @@ from rich.progress import track
 
 from covr import tables
 from covr.datasets.dataset import Dataset
-from covr.datasets.motions.clip import FPS, SIZE, Clip, draw
-from covr.datasets.motions.composed import SPLITS, compose
+from covr.datasets.motions.clip import FPS, GENERATOR, SIZE, Clip, draw
+from covr.datasets.motions.composed import COMPOSER, SPLITS, compose
 from covr.datasets.motions.render import encode, frames
 from covr.datasets.motions.sizes import SIZES
 from covr.errors import UserError
@@ -41,6 +41,10 @@ class Motions:
     def __post_init__(self) -> None:
         if self.size not in get_args(SizeName):
             raise UserError(f"no size {self.size!r}", "data.size", f"choose one of {', '.join(get_args(SizeName))}")
+
+    @property
+    def version(self) -> str:
+        return f"{GENERATOR}.{COMPOSER}"
 
     def read(self, root: Place) -> Dataset:
         """Render what is missing below `root`/media, on the Ray cluster that this process has joined."""
