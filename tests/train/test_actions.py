@@ -1,4 +1,4 @@
-"""Stage 1 through Ray Train and Ray Data, on random frames; and what one of its batches is made of."""
+"""Stage 1 through Ray Train and Ray Data, on random frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from covr.storage import Place
 from covr.tracking import Tracking
 from covr.train.actions import ActionSettings, ActionTask
 from covr.train.augment import Augment, Flip
-from covr.train.classes import IGNORED
+from covr.train.batches import ActionBatches
 from covr.train.fit import fit
 from covr.train.order import Order
 from covr.train.recipe import Recipe
@@ -82,69 +82,42 @@ def clips_table():
     )
 
 
-def task(shard: Shard, place: Place, settings: ActionSettings = SETTINGS) -> ActionTask:
+def task(place: Place, rank: int = 0, world: int = 1) -> ActionTask:
     logger = Tracking(place, uri=None, experiment="test").start("actions")
     logger.finish()
     return ActionTask(
-        shard, model=MODEL, settings=settings, clips=clips_table(), frames=NumberedFrames(), out=place, logger=logger
+        Shard(rank=rank, world=world, device=torch.device("cpu"), data_cpus=1),
+        model=MODEL,
+        settings=SETTINGS,
+        clips=clips_table(),
+        frames=NumberedFrames(),
+        out=place,
+        logger=logger,
     )
 
 
-def shard(rank: int = 0, world: int = 1) -> Shard:
-    return Shard(rank=rank, world=world, device=torch.device("cpu"), data_cpus=1)
-
-
-def batches(place: Place, world: int, num_steps: int, first: int = 0) -> list[list[dict]]:
-    """Of each rank."""
-    order = Order(num_rows=7, batch_size=4, seed=0)
-    return [list(task(shard(rank, world), place).batches(order, first, num_steps)) for rank in range(world)]
-
-
-def test_batches_are_the_same_for_every_number_of_workers_and_every_start(tmp_path, ray_cluster):
-    (one,), many, (resumed,) = (batches(Place(tmp_path), *form) for form in ((1, 4), (3, 4), (1, 4, 3)))
-    for step in range(4):
-        parts = [rank[step] for rank in many]
-        frames, targets = (torch.cat([part[name] for part in parts]) for name in ("frames", "targets"))
-        kept = targets[:, 1] != IGNORED
-        expected = one[step]["targets"][:, 1] != IGNORED
-        assert torch.equal(frames[kept], one[step]["frames"][expected])
-        assert torch.equal(targets[kept], one[step]["targets"][expected])
-        assert {tuple(part["counts"]) for part in parts} == {tuple(one[step]["counts"])}
-    assert torch.equal(resumed[0]["frames"], one[3]["frames"])
-    assert [int((batch["targets"][:, 1] != IGNORED).sum()) for batch in one] == [4, 3, 4, 3], "padding has no targets"
-
-
-def test_a_mirrored_clip_has_the_mirrored_targets(tmp_path, ray_cluster):
-    ((*found,),) = batches(Place(tmp_path), 1, 8)
-    order, sampling, seen = Order(num_rows=7, batch_size=4, seed=0), Sampling(num_frames=3), set()
-    for step, batch in enumerate(found):
-        rows = order.global_batch(step)
-        for place in np.flatnonzero(rows.valid):
-            number, generator = rows.rows[place], order.generator(step, int(place))
-            plain = NumberedFrames().sample(f"train-{number}", sampling, generator)
-            mirrored = not np.array_equal(batch["frames"][place], plain)
-            assert np.array_equal(batch["frames"][place], plain[..., ::-1] if mirrored else plain)
-            element, side = LABELS[number % 4]
-            side = {"left": "right", "right": "left"}[side] if mirrored else side
-            label, element_index, side_index = batch["targets"][place].tolist()
-            assert label == LABELS.index((element, side))
-            assert (element_index, side_index) == (("kick", "roll").index(element), ("left", "right").index(side))
-            seen.add(mirrored)
-    assert seen == {True, False}
-
-
 @pytest.mark.parametrize("world", [2, 3])
-def test_shares_of_the_ranks_add_up_to_the_loss_of_one(tmp_path, ray_cluster, world):
-    torch.manual_seed(0)
-    whole = task(shard(), Place(tmp_path))
-    order = Order(num_rows=7, batch_size=4, seed=0)
-    expected = [whole.loss(whole.forward(whole.model, b), b) for b in whole.batches(order, 0, 2)]
-    shares = torch.zeros(2)
-    for rank in range(world):
-        part = task(shard(rank, world), Place(tmp_path))
+def test_shares_of_the_ranks_add_up_to_the_loss_of_one(tmp_path, world):
+    whole = task(Place(tmp_path))
+    parts = [task(Place(tmp_path), rank, world) for rank in range(world)]
+    for part in parts:
         part.model.load_state_dict(whole.model.state_dict())
-        shares += torch.stack([part.loss(part.forward(part.model, b), b) for b in part.batches(order, 0, 2)])
-    torch.testing.assert_close(shares, torch.stack(expected), rtol=0, atol=1e-6)
+
+    def share(one: ActionTask, step: int) -> torch.Tensor:
+        made = ActionBatches.of(
+            one.splits["train"],
+            one.classes,
+            one.frames,
+            sampling=one.encoder.sampling,
+            augment=SETTINGS.augment,
+            order=Order(num_rows=7, batch_size=4, seed=0),
+            shard=one.shard,
+        )
+        batch = made.batch(step, made.frames(step))
+        return one.loss(one.forward(one.model, batch), batch)
+
+    for step in range(2):
+        torch.testing.assert_close(sum(share(part, step) for part in parts), share(whole, step), rtol=0, atol=1e-6)
 
 
 def test_learns_its_clips_by_heart_on_two_workers_and_saves_the_encoder(tmp_path, ray_cluster):

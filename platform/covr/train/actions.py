@@ -1,7 +1,4 @@
-"""Stage 1 as a training task: a video encoder learns to tell action classes apart.
-
-Shapes: L clips of a batch on this rank, T frames, C classes of a head.
-"""
+"""Stage 1 as a training task: a video encoder learns to tell action classes apart."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from covr.clips import Sampling
 from covr.errors import UserError
 from covr.models import AIM, ActionClassifier, build_video, save_video
 from covr.storage import Place
 from covr.tracking import RunLogger
 from covr.train.augment import Augment
+from covr.train.batches import ActionBatches
 from covr.train.classes import IGNORED, Classes
 from covr.train.clipframes import Frames
 from covr.train.order import Order
@@ -49,41 +46,6 @@ class ActionSettings:
     def __post_init__(self) -> None:
         if self.freeze not in ("none", "aim"):
             raise UserError("unknown freezing rule", f"model.pretrain.freeze={self.freeze}", "choose none or aim")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchLoader:
-    """Makes this rank's frames of a step from the step's number, in whichever process."""
-
-    frames: Frames
-    clip_ids: list[str]
-    can_mirror: np.ndarray
-    order: Order
-    augment: Augment
-    sampling: Sampling
-    shard_rank: int
-    shard_world: int
-
-    def mirrored(self, step: int) -> np.ndarray:
-        """Which rows of the padded global batch are mirrored, bool."""
-        rows = self.order.global_batch(step).padded(self.shard_world).rows
-        drawn = self.augment.mirrored(self.order.batch_size, self.order.generator(step))
-        return np.resize(drawn, len(rows)) & self.can_mirror[rows]
-
-    def __call__(self, step: int) -> np.ndarray:
-        """uint8 (L, T, 3, H, W)."""
-        batch = self.order.global_batch(step)
-        part = batch.part(self.shard_rank, self.shard_world)
-        rows, mirrored = batch.padded(self.shard_world).rows, self.mirrored(step)
-        return np.stack(
-            [
-                self._clip(self.clip_ids[rows[place]], bool(mirrored[place]), self.order.generator(step, place))
-                for place in range(part.start, part.stop)
-            ]
-        )
-
-    def _clip(self, clip_id: str, mirrored: bool, rng: np.random.Generator) -> np.ndarray:
-        return self.augment(self.frames.sample(clip_id, self.sampling, rng), mirrored, rng)
 
 
 class ActionTask:
@@ -127,32 +89,18 @@ class ActionTask:
         self.num_rows = len(train)
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
-        train, augment = self.splits["train"], self.settings.augment
-        as_seen = self.classes.targets(train)
-        in_mirror, can_mirror = as_seen, np.zeros(len(train), dtype=bool)
-        if augment.flip is not None:
-            in_mirror, can_mirror = self.classes.mirrored(train, augment.flip)
-        load = BatchLoader(
-            frames=self.frames,
-            clip_ids=train["clip_id"].to_pylist(),
-            can_mirror=can_mirror,
-            order=order,
-            augment=augment,
+        made = ActionBatches.of(
+            self.splits["train"],
+            self.classes,
+            self.frames,
             sampling=self.encoder.sampling,
-            shard_rank=self.shard.rank,
-            shard_world=self.shard.world,
+            augment=self.settings.augment,
+            order=order,
+            shard=self.shard,
         )
-        batches = stream(load, first, last, cpus=self.shard.data_cpus, batch_bytes=load(first).nbytes)
-        for step, frames_LTCHW in zip(range(first, last), batches, strict=True):
-            batch = order.global_batch(step)
-            rows = batch.padded(self.shard.world)
-            targets = np.where(load.mirrored(step)[:, None], in_mirror[rows.rows], as_seen[rows.rows])
-            targets[~rows.valid] = IGNORED
-            yield {
-                "frames": torch.from_numpy(frames_LTCHW),
-                "targets": torch.from_numpy(targets[batch.part(self.shard.rank, self.shard.world)]),
-                "counts": (targets != IGNORED).sum(axis=0).tolist(),
-            }
+        size = made.frames(first).nbytes
+        frames = stream(made.frames, first, last, cpus=self.shard.data_cpus, batch_bytes=size)
+        return (made.batch(step, batch) for step, batch in zip(range(first, last), frames, strict=True))
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         return model(self.encoder.normalise(batch["frames"]))
