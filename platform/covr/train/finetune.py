@@ -28,6 +28,8 @@ from covr.train.triplets import TripletTask
 from covr.train.vectors import Vectors
 from covr.train.workers import Workers
 
+DECISIVE = ("text", "fusion", "center", "query_video", "loss", "loss_terms", "optimizer", "scheduler", "finetune")
+"""The parts of `model` that a trained row depends on, beside its starting weights."""
 CHANCE = "chance"  # nothing to train
 FUSION_OF: dict[str, Kind | None] = {
     "composed": None,  # as configured
@@ -56,6 +58,8 @@ def finetune(job: Job) -> dict[str, Any]:
     queries = [Queries.read(job.root, split) for split in ("train", "val")]
     video = load_video(model_place)
     inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": video.fingerprint()}
+    if job.cfg.model.ckpt.path is not None:
+        inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
     results = {row: _train(job, row, queries, video, inputs) for row in trained}
     if "average" in rows:
@@ -67,23 +71,11 @@ def _train(job: Job, row: str, queries: list[Queries], video: VideoEncoder, inpu
     model, out = job.cfg.model, job.root / "retrievers" / row
     if model.loss_terms.si_tc:
         raise UserError("there is no loss on captions", "model.loss_terms.si_tc", "set it to 0")
-    parts = (
-        "text",
-        "fusion",
-        "center",
-        "query_video",
-        "loss",
-        "loss_terms",
-        "optimizer",
-        "scheduler",
-        "ckpt",
-        "finetune",
-    )
     settings = {
         "row": row,
         "seed": job.cfg.seed,
         "precision": job.cfg.trainer.precision,
-        **{part: _plain(model[part]) for part in parts},
+        **{part: _plain(model[part]) for part in DECISIVE},
     }
 
     def work(run: RunLogger) -> dict[str, Any]:
@@ -135,7 +127,7 @@ def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
 
     return job.step(
         "finetune/average",
-        settings={"row": "average", "query_video": job.cfg.model.query_video},
+        settings={"row": "average", "center": job.cfg.model.center, "query_video": job.cfg.model.query_video},
         inputs={"text-only": text_only.fingerprint, "encoder": video.fingerprint()},
         outputs=[out / "config.json"],
         work=work,

@@ -7,8 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from omegaconf import DictConfig, OmegaConf
 
+from covr.clips.decode import version
 from covr.cluster.session import Cluster, connect
 from covr.embed.frames import build_frame_cache
 from covr.job import Job
@@ -37,12 +39,14 @@ def pretrain(job: Job) -> dict[str, Any]:
         UserError: ingest was not run, the clips have no labels, or the loss diverged.
     """
     model, out = job.cfg.model, job.root / "pretrain"
+    torch.manual_seed(job.cfg.seed)  # as each worker does, so that random parts, if any, are those that are trained
     encoder = build_video(model)  # first of all: absent weights are told before any work
     table = TableStore(job.root / "tables" / "clips", "clips")
     clips = table.require(made_by="ingest")
     settings = {
         "seed": job.cfg.seed,
         "precision": job.cfg.trainer.precision,
+        "decoder": version(job.cfg.machine.decoder),
         "init": model.init,
         **{part: OmegaConf.to_container(model[part], resolve=True) for part in ("video", "pretrain")},
     }
