@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from covr.storage import Place, TableStore
 
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 REPO = Path(__file__).parents[2]
 STEPS = ("ingest", "pretrain", "embed", "finetune", "index", "evaluate")
 OPTIONS = (
@@ -85,7 +86,6 @@ def killed(tmp_path_factory, calm):
     return out
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ["clips", "texts", "triplets", "galleries", "quarantine"])
 def test_tables_equal_a_calm_run(calm, killed, name):
     assert rows(killed, name).equals(rows(calm[0], name))

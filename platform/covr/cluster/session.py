@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ def connect(machine: DictConfig) -> Cluster:
     address = None if machine.address == "auto" else machine.address
     joins = address is not None or "RAY_ADDRESS" in os.environ
     if not ray.is_initialized():
+        if address is not None:
+            _check_listens(address)
         # Workers inherit these: progress lines of Ray Data go to a log file, not between our own.
         quiet = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}
         try:
@@ -67,6 +70,19 @@ def connect(machine: DictConfig) -> Cluster:
 def shutdown() -> None:
     """Leave the cluster; one that `connect` started ends with it, another's goes on."""
     ray.shutdown()
+
+
+def _check_listens(address: str) -> None:
+    """Ask the port first: Ray itself tries for minutes before it gives up.
+
+    Raises:
+        UserError: nothing listens at `host:port`.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError):
+        raise UserError("no Ray cluster answers", address, "start it, or leave machine.address at auto") from None
 
 
 def require(plan: Mapping[str, float], cluster: Cluster) -> None:
