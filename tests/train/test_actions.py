@@ -16,7 +16,8 @@ from covr import tables
 from covr.clips import Sampling
 from covr.models import load_video
 from covr.storage import Place
-from covr.tracking import Tracking
+from covr.tracking import RunLogger
+from covr.tracking.journal import Journal
 from covr.train.actions import ActionSettings, ActionTask
 from covr.train.augment import Augment, Flip
 from covr.train.batches import ActionBatches
@@ -83,8 +84,6 @@ def clips_table():
 
 
 def task(place: Place, rank: int = 0, world: int = 1) -> ActionTask:
-    logger = Tracking(place, uri=None, experiment="test").start("actions")
-    logger.finish()
     return ActionTask(
         Shard(rank=rank, world=world, device=torch.device("cpu"), data_cpus=1),
         model=MODEL,
@@ -92,7 +91,7 @@ def task(place: Place, rank: int = 0, world: int = 1) -> ActionTask:
         clips=clips_table(),
         frames=NumberedFrames(),
         out=place,
-        logger=logger,
+        logger=RunLogger(Journal(place, "actions")),
     )
 
 
@@ -122,7 +121,7 @@ def test_shares_of_the_ranks_add_up_to_the_loss_of_one(tmp_path, world):
 
 def test_learns_its_clips_by_heart_on_two_workers_and_saves_the_encoder(tmp_path, ray_cluster):
     root = Place(tmp_path)
-    run = Tracking(root, uri=None, experiment="test").start("pretrain")
+    run = RunLogger(Journal(root, "pretrain"))  # what MLflow is told of; it is not needed here
     result = fit(
         partial(
             ActionTask,
@@ -139,7 +138,6 @@ def test_learns_its_clips_by_heart_on_two_workers_and_saves_the_encoder(tmp_path
         checkpoints=root / "pretrain" / "checkpoints",
         name="run",
     )
-    run.finish()
     assert result["top1"] == result["top5"] == 1.0
     assert result["attributes"] == {"element": 1.0, "side": 1.0}
     assert result["best"]["top-1"] == 1.0
