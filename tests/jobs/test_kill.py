@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 from covr.storage import Place, TableStore
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.drill, pytest.mark.ci_slice, pytest.mark.timeout(1800)]
 REPO = Path(__file__).parents[2]
 STEPS = ("ingest", "pretrain", "embed", "finetune", "index", "evaluate")
 OPTIONS = (

@@ -76,6 +76,7 @@ def connected(address: str) -> JobSubmissionClient:
 
 
 @pytest.mark.drill
+@pytest.mark.ci_slice
 @pytest.mark.timeout(240)
 def test_a_submitted_job_writes_the_tables_and_leaves_the_cluster(dashboard, tmp_path):
     client = connected(dashboard)

@@ -26,7 +26,9 @@ def descendants(pid: int) -> set[int]:
 
 
 @pytest.mark.drill
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ci_slice", "sigterm"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.ci_slice), signal.SIGTERM], ids=["sigint", "sigterm"]
+)
 def test_it_comes_up_answers_and_leaves_no_process(served, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "serve", f"out={served.root}", "serve.port=0"],
