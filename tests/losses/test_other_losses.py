@@ -20,6 +20,7 @@ LOSSES = [
     FalseNegativeElimination(),
     FalseNegativeElimination(weights="published"),
     FalseNegativeAttraction(),
+    FalseNegativeAttraction(weights="published"),
     SigmoidLoss(),
 ]
 
@@ -39,9 +40,12 @@ def batch(rows=6, dim=8, seed=0):
     return normalize(query, dim=-1), normalize(target, dim=-1), labels[:, None] == labels[None]
 
 
-def test_elimination_as_published():
-    loss = FalseNegativeElimination(weights="published")(GOLDEN["fn/q"], GOLDEN["fn/t"], same_label())
-    torch.testing.assert_close(loss, GOLDEN["fn/elimination"], rtol=0, atol=1e-5)
+@pytest.mark.parametrize(
+    ("loss", "name"), [(FalseNegativeElimination, "elimination"), (FalseNegativeAttraction, "attraction")]
+)
+def test_elimination_and_attraction_as_published(loss, name):
+    found = loss(weights="published")(GOLDEN["fn/q"], GOLDEN["fn/t"], same_label())
+    torch.testing.assert_close(found, GOLDEN[f"fn/{name}"], rtol=0, atol=1e-6)
 
 
 def test_corrected_elimination_and_attraction_by_their_definition():
@@ -63,10 +67,11 @@ def test_a_false_negative_has_no_influence_on_corrected_elimination():
     i, j = next((i, j) for i in range(6) for j in range(6) if i != j and right[i, j])
     moved = target.clone()
     moved[j] = torch.nn.functional.normalize(moved[j] + 1, dim=-1)
-    loss = FalseNegativeElimination().hard_sum
-    rows = [loss.local(query[i : i + 1], t[i : i + 1], query, t, i, right[i : i + 1]) for t in (target, moved)]
+    loss = FalseNegativeElimination()
+    ours = (query[i : i + 1], right[i : i + 1], right.T[i : i + 1])
     # the direction target -> query of row i does not see target j at all, the other one must not
-    torch.testing.assert_close(rows[0], rows[1])
+    before, after = (loss.local(ours[0], t[i : i + 1], query, t, i, *ours[1:]) for t in (target, moved))
+    torch.testing.assert_close(before, after)
 
 
 def test_sigmoid_by_its_definition():
@@ -121,6 +126,11 @@ def test_padding_rows_count_for_nothing():
     for loss in LOSSES:
         padded = loss(query, target, right, valid)
         torch.testing.assert_close(padded, loss(query[:4], target[:4], right[:4, :4]))
+
+
+def test_the_form_is_one_of_two():
+    with pytest.raises(ValueError, match="corrected, published"):
+        FalseNegativeAttraction(weights="rowwise")
 
 
 def test_weighted_targets():

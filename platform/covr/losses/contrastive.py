@@ -6,9 +6,29 @@ of the targets.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Direction:
+    """The local rows of one direction, against all columns."""
+
+    positive_b: Tensor
+    """Logit of each row's own partner."""
+    logits_bN: Tensor
+    """All logits."""
+    others_bN: Tensor
+    """bool, the cells of other rows' partners, without padding."""
+    negatives_bN: Tensor
+    """bool, those of them that are not also right."""
+    to_target: bool
+    """Rows are queries and columns targets; else the other way round."""
+    group: dist.ProcessGroup | None
+    """The workers."""
 
 
 class ContrastiveLoss(nn.Module):
@@ -80,14 +100,19 @@ class ContrastiveLoss(nn.Module):
             (target_local, query_all, positives_columns, False),
         ):
             logits_bN = self._logits(rows, columns)
-            negatives_bN = torch.ones_like(logits_bN, dtype=torch.bool)
-            negatives_bN.scatter_(1, own_b[:, None], False)
-            if positives is not None:
-                negatives_bN &= ~positives
+            others_bN = torch.ones_like(logits_bN, dtype=torch.bool).scatter_(1, own_b[:, None], False)
             if valid is not None:
-                negatives_bN &= valid
-            positive_b = logits_bN.gather(1, own_b[:, None]).squeeze(1)
-            losses_b = losses_b + self._row_losses(positive_b, logits_bN, negatives_bN, to_target, group)
+                others_bN &= valid
+            losses_b = losses_b + self._row_losses(
+                Direction(
+                    positive_b=logits_bN.gather(1, own_b[:, None]).squeeze(1),
+                    logits_bN=logits_bN,
+                    others_bN=others_bN,
+                    negatives_bN=others_bN if positives is None else others_bN & ~positives,
+                    to_target=to_target,
+                    group=group,
+                )
+            )
         if valid is None:
             return losses_b.sum() / len(query_all)
         return losses_b[valid[own_b]].sum() / valid.sum().clamp(min=1)
@@ -97,22 +122,8 @@ class ContrastiveLoss(nn.Module):
         with torch.autocast(rows_bD.device.type, enabled=False):
             return rows_bD.to(dtype) @ columns_ND.to(dtype).T / self.temperature
 
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        """The losses (b,) of one direction's rows.
-
-        Args:
-            positive_b: logit of each row's own partner.
-            logits_bN: all logits.
-            negatives_bN: bool, the cells that count as negatives.
-            to_target: rows are queries and columns targets; else the other way round.
-        """
+    def _row_losses(self, rows: Direction) -> Tensor:
+        """The losses (b,) of one direction's rows."""
         raise NotImplementedError
 
 

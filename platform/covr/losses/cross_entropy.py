@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from covr.losses.contrastive import ContrastiveLoss, log_sum_exp
+from covr.losses.contrastive import ContrastiveLoss, Direction, log_sum_exp
 
 
 class SymmetricCrossEntropy(ContrastiveLoss):
@@ -22,12 +21,5 @@ class SymmetricCrossEntropy(ContrastiveLoss):
         True
     """
 
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        return torch.logaddexp(positive_b, log_sum_exp(logits_bN, negatives_bN)) - positive_b
+    def _row_losses(self, rows: Direction) -> Tensor:
+        return torch.logaddexp(rows.positive_b, log_sum_exp(rows.logits_bN, rows.negatives_bN)) - rows.positive_b

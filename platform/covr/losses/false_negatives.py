@@ -3,73 +3,23 @@
 Huynh et al., "Boosting Contrastive Self-Supervised Learning with False Negative Cancellation", WACV 2022, with the
 hard-negative weights of HN-NCE; in CoVR's released code, where the false negatives of a row are the rows of the same
 source label. Unlike `HardNegativeNCE` with `positives`, the positive does not enter its own denominator.
-
-Shapes: b local rows, N rows of the whole batch.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from covr.losses.contrastive import ContrastiveLoss, log_sum_exp
+from covr.losses.contrastive import ContrastiveLoss, Direction, log_sum_exp
 
-
-class _HardSum(ContrastiveLoss):
-    """log sum_j e^((1 + beta) S_ij) - S_ii over the negatives; nothing for a row without any."""
-
-    def __init__(self, temperature: float, beta: float) -> None:
-        super().__init__(temperature)
-        self.beta = beta
-
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        total_b = log_sum_exp((1 + self.beta) * logits_bN, negatives_bN) - positive_b
-        return total_b.where(negatives_bN.any(dim=1), torch.zeros_like(total_b))
-
-
-class _Scale(_HardSum):
-    """log n_i - log sum_j e^(beta S_ij): what turns e^(beta S_ij) into a weight of mean 1."""
-
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        num_b = negatives_bN.sum(dim=1, dtype=logits_bN.dtype)
-        scale_b = num_b.clamp(min=1).log() - log_sum_exp(self.beta * logits_bN, negatives_bN)
-        return scale_b.where(num_b > 0, torch.zeros_like(scale_b))
-
-
-class _Pull(ContrastiveLoss):
-    """S_ii less the mean logit of the row's right answers, which come in the place of the negatives."""
-
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        total_b = positive_b + (logits_bN * negatives_bN).sum(dim=1)
-        return positive_b - total_b / (1 + negatives_bN.sum(dim=1))
+Form = Literal["corrected", "published"]
 
 
 class FalseNegativeElimination(ContrastiveLoss):
     """Mean over both directions of log sum_j W_ij e^(S_ij) - S_ii, j over the true negatives.
+
+    A row without a true negative costs nothing.
 
     Args:
         temperature: divides the similarities.
@@ -85,39 +35,30 @@ class FalseNegativeElimination(ContrastiveLoss):
         True
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.07,
-        beta: float = 0.5,
-        weights: Literal["corrected", "published"] = "corrected",
-    ) -> None:
+    def __init__(self, temperature: float = 0.07, beta: float = 0.5, weights: Form = "corrected") -> None:
         super().__init__(temperature)
-        self.weights = weights
-        self.hard_sum, self.scale = _HardSum(temperature, beta), _Scale(temperature, beta)
+        if weights not in get_args(Form):
+            raise ValueError(f"weights {weights!r} is not one of {', '.join(get_args(Form))}")
+        self.beta, self.weights = beta, weights
 
-    def local(
-        self,
-        query_local: Tensor,
-        target_local: Tensor,
-        query_all: Tensor,
-        target_all: Tensor,
-        offset: int,
-        positives_rows: Tensor | None = None,
-        positives_columns: Tensor | None = None,
-        valid: Tensor | None = None,
-        group: dist.ProcessGroup | None = None,
-    ) -> Tensor:
-        """This worker's share; arguments as of `ContrastiveLoss.local`."""
-        rows = (query_local, target_local, query_all, target_all, offset)
-        masks = (positives_rows, positives_columns)
-        weighed = masks if self.weights == "corrected" else (None, None)
-        return 0.5 * (
-            self.hard_sum.local(*rows, *masks, valid, group) + self.scale.local(*rows, *weighed, valid, group)
-        )
+    def _row_losses(self, rows: Direction) -> Tensor:
+        weighed_bN = rows.others_bN if self.weights == "published" else rows.negatives_bN
+        num_b = weighed_bN.sum(dim=1, dtype=rows.logits_bN.dtype)
+        # log(n_i / sum_k e^(beta S_ik)): what turns e^(beta S_ij) into a weight of mean 1
+        log_scale_b = num_b.clamp(min=1).log() - log_sum_exp(self.beta * rows.logits_bN, weighed_bN)
+        denominator_b = log_scale_b + log_sum_exp((1 + self.beta) * rows.logits_bN, rows.negatives_bN)
+        counted_b = rows.negatives_bN.any(dim=1)
+        return 0.5 * (denominator_b - self._positive(rows)).masked_fill(~counted_b, 0)
+
+    def _positive(self, rows: Direction) -> Tensor:
+        return rows.positive_b
 
 
 class FalseNegativeAttraction(FalseNegativeElimination):
     """As `FalseNegativeElimination`, with every right answer of the batch as a positive: the row's mean over them.
+
+    With `weights="published"` it is also the released code's mean: the false negatives of a row include the row
+    itself, so that its own partner counts twice, and a row that is alone with its label costs nothing.
 
     Example:
         >>> import torch
@@ -127,29 +68,14 @@ class FalseNegativeAttraction(FalseNegativeElimination):
         True
     """
 
-    def __init__(
-        self,
-        temperature: float = 0.07,
-        beta: float = 0.5,
-        weights: Literal["corrected", "published"] = "corrected",
-    ) -> None:
-        super().__init__(temperature, beta, weights)
-        self.pull = _Pull(temperature)
+    def _row_losses(self, rows: Direction) -> Tensor:
+        losses_b = super()._row_losses(rows)
+        if self.weights == "corrected":
+            return losses_b
+        return losses_b.masked_fill(~(rows.others_bN & ~rows.negatives_bN).any(dim=1), 0)
 
-    def local(
-        self,
-        query_local: Tensor,
-        target_local: Tensor,
-        query_all: Tensor,
-        target_all: Tensor,
-        offset: int,
-        positives_rows: Tensor | None = None,
-        positives_columns: Tensor | None = None,
-        valid: Tensor | None = None,
-        group: dist.ProcessGroup | None = None,
-    ) -> Tensor:
-        rows = (query_local, target_local, query_all, target_all, offset)
-        loss = super().local(*rows, positives_rows, positives_columns, valid, group)
-        if positives_rows is None or positives_columns is None:
-            return loss
-        return loss + 0.5 * self.pull.local(*rows, ~positives_rows, ~positives_columns, valid, group)
+    def _positive(self, rows: Direction) -> Tensor:
+        also_right_bN = rows.others_bN & ~rows.negatives_bN
+        times = 2 if self.weights == "published" else 1
+        total_b = times * rows.positive_b + (rows.logits_bN * also_right_bN).sum(dim=1)
+        return total_b / (times + also_right_bN.sum(dim=1))

@@ -10,10 +10,9 @@ import math
 from typing import Literal, get_args
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from covr.losses.contrastive import ContrastiveLoss, log_sum_exp
+from covr.losses.contrastive import ContrastiveLoss, Direction, log_sum_exp
 from covr.losses.gather import gather_rows
 
 Weights = Literal["rowwise", "published"]
@@ -52,23 +51,16 @@ class HardNegativeNCE(ContrastiveLoss):
             raise ValueError(f"weights {weights!r} is not one of {', '.join(get_args(Weights))}")
         self.alpha, self.beta, self.weights = alpha, beta, weights
 
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
+    def _row_losses(self, rows: Direction) -> Tensor:
         # log(n_i / sum_k e^(beta S_ik)): what turns e^(beta S_ij) into W_ij
-        log_scale_b = negatives_bN.sum(dim=1, dtype=logits_bN.dtype).log() - log_sum_exp(
-            self.beta * logits_bN, negatives_bN
+        log_scale_b = rows.negatives_bN.sum(dim=1, dtype=rows.logits_bN.dtype).log() - log_sum_exp(
+            self.beta * rows.logits_bN, rows.negatives_bN
         )
-        hardened_bN = (1 + self.beta) * logits_bN
-        if to_target and self.weights == "published":
-            whole = len(log_scale_b) == logits_bN.shape[1]
-            log_scale_N = log_scale_b if whole else gather_rows(log_scale_b, group)
-            denominator_b = log_sum_exp(hardened_bN + log_scale_N, negatives_bN)
+        hardened_bN = (1 + self.beta) * rows.logits_bN
+        if rows.to_target and self.weights == "published":
+            whole = len(log_scale_b) == hardened_bN.shape[1]
+            log_scale_N = log_scale_b if whole else gather_rows(log_scale_b, rows.group)
+            denominator_b = log_sum_exp(hardened_bN + log_scale_N, rows.negatives_bN)
         else:
-            denominator_b = log_scale_b + log_sum_exp(hardened_bN, negatives_bN)
-        return torch.logaddexp(positive_b + math.log(self.alpha), denominator_b) - positive_b
+            denominator_b = log_scale_b + log_sum_exp(hardened_bN, rows.negatives_bN)
+        return torch.logaddexp(rows.positive_b + math.log(self.alpha), denominator_b) - rows.positive_b

@@ -5,11 +5,10 @@ Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023.
 
 from __future__ import annotations
 
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from covr.losses.contrastive import ContrastiveLoss
+from covr.losses.contrastive import ContrastiveLoss, Direction
 
 
 class SigmoidLoss(ContrastiveLoss):
@@ -33,13 +32,6 @@ class SigmoidLoss(ContrastiveLoss):
         super().__init__(temperature)
         self.bias = bias
 
-    def _row_losses(
-        self,
-        positive_b: Tensor,
-        logits_bN: Tensor,
-        negatives_bN: Tensor,
-        to_target: bool,
-        group: dist.ProcessGroup | None,
-    ) -> Tensor:
-        wrong_b = softplus(logits_bN + self.bias).masked_fill(~negatives_bN, 0).sum(dim=1)
-        return softplus(-(positive_b + self.bias)) + wrong_b
+    def _row_losses(self, rows: Direction) -> Tensor:
+        wrong_b = softplus(rows.logits_bN + self.bias).masked_fill(~rows.negatives_bN, 0).sum(dim=1)
+        return softplus(-(rows.positive_b + self.bias)) + wrong_b
