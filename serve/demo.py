@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Group, RenderableType
@@ -11,6 +12,8 @@ from covr.cli.query import table
 from covr.client import Client
 from covr.cluster.session import connect
 from covr.errors import UserError
+from covr.index.current import Current
+from covr.index.snapshot import indexed_clips
 from covr.job import Job
 from covr.storage import TableStore
 from serve.run import serving
@@ -21,11 +24,16 @@ def first_query(job: Job, k: int = 5) -> RenderableType:
 
     Ray must be there to join or to start; whoever started it stops it.
     """
+    split = job.cfg.test.split
     triplets = TableStore(job.root / "tables/triplets", "triplets").require(
-        ["query_clip", "modifications", "target_clips"], pc.field("split") == job.cfg.test.split, made_by="ingest"
+        ["query_clip", "modifications", "target_clips"], pc.field("split") == split, made_by="ingest"
     )
     if not len(triplets):
-        raise UserError("there is no query to show", f"test.split={job.cfg.test.split}", "choose another split")
+        raise UserError("there is no query to show", f"test.split={split}", "choose another split")
+    indexed = pa.array(indexed_clips(Current.read(job.root).snapshot_place(job.root)), pa.string())
+    triplets = triplets.filter(pc.is_in(triplets["query_clip"], indexed))  # a clip may have been refused
+    if not len(triplets):
+        raise UserError("no query clip of this split is indexed", f"test.split={split}", "read tables/quarantine")
     triplet = triplets.slice(0, 1).to_pylist()[0]
     clip_id, text = triplet["query_clip"], triplet["modifications"][0]
     connect(job.cfg.machine)

@@ -15,6 +15,7 @@ from covr import tables
 from covr.clips import version
 from covr.config.compose import compose
 from covr.embed.features import Features
+from covr.embed.quarantine import Quarantine
 from covr.errors import UserError
 from covr.evaluate.job import OUTPUTS, evaluate
 from covr.job import Job
@@ -144,6 +145,39 @@ def test_other_vectors_are_evaluated_again(root, evaluated, tmp_path):
         evaluate(job_on(copy))
     save_features(copy, retriever.video.fingerprint(), retriever.video.sampling)
     assert evaluate(job_on(copy))["fingerprint"] != evaluated["fingerprint"]
+
+
+def test_a_refused_query_clip_is_left_out_and_counted(root, evaluated, queries, tmp_path, capsys):
+    """It failed with "clips are missing" before."""
+    copy = Place(tmp_path / "root")
+    shutil.copytree(root.local(), copy.local())
+    lost = queries.triplets["query_clip"][0].as_py()
+    refuse(copy, lost)
+    asked = [row["query_id"] for row in queries.triplets.to_pylist() if row["query_clip"] != lost]
+    found = evaluate(job_on(copy))
+    assert found["queries"] == len(asked)
+    results = (copy / "results.json").read_json()
+    assert results["coverage"] == {"queries": len(asked), "queries_given": len(queries), "clips_refused": 1}
+    said = f"{len(asked)} of {len(queries)} queries are asked: 1 clip was refused"
+    assert said in capsys.readouterr().out
+    assert said in (copy / "report.html").read_bytes().decode()
+    runs = TableStore(copy / "runs" / "composed", "runs").read()
+    assert set(runs["query_id"].to_pylist()) == set(asked)
+    assert lost not in runs["clip_id"].to_pylist()
+
+
+def refuse(root: Place, clip_id: str) -> None:
+    """As the embed step would have: a quarantine row in place of a vector."""
+    encoder = ComposedRetriever.load(root / "retrievers" / "composed").video.fingerprint()
+    features = Features(root, encoder)
+    clips = TableStore(root / "tables" / "clips", "clips").read()
+    key = dict(zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True))[clip_id]
+    row = {"clip_id": clip_id, "key": key, "uri": "x", "reason": "corrupt", "detail": "", "attempt": 1}
+    Quarantine(root, "embed").write([row])
+    kept = features.store.read(filters=[("clip_id", "!=", clip_id)])
+    for part in features.store.parts():
+        (features.place / part).remove()
+    features.write(kept)
 
 
 def test_mistakes(root):

@@ -11,7 +11,7 @@ import tiny_world
 
 from covr import tables
 from covr.errors import UserError
-from covr.evaluate.queries import Queries
+from covr.evaluate.queries import Coverage, Queries
 
 
 def test_the_corrected_gallery_is_named_and_the_published_one_has_a_row_for_each_annotation(queries):
@@ -47,6 +47,45 @@ def test_every_wording_is_a_query_of_its_own(queries):
     assert every.texts()[:2] == queries.triplets["modifications"][0].as_py()
     assert every.triplets["query_id"].to_pylist()[:2] == ["q000#0", "q000#1"]
     assert every.tag("pair")[0] == queries.tag("pair")[0]
+
+
+def test_refused_clips_are_neither_asked_nor_right_nor_in_a_gallery(queries):
+    query, targets = queries.triplets["query_clip"][0].as_py(), queries.triplets["target_clips"][0].as_py()
+    lost = targets[0]
+    assert queries.without(set()) is queries
+    assert queries.without({"of another data set"}) is queries
+    left = queries.without({lost})
+    assert lost not in left.galleries["clip_id"].to_pylist()
+    rows = {row["query_id"]: row for row in left.triplets.to_pylist()}
+    assert rows["q000"]["target_clips"] == targets[1:]
+    assert not any(row["query_clip"] == lost for row in rows.values())
+    asked = [row["query_id"] for row in queries.triplets.to_pylist() if row["query_clip"] != lost]
+    assert list(rows) == asked
+    assert left.coverage == Coverage(queries=len(asked), queries_given=len(queries), clips_refused=1)
+    assert str(left.coverage) == f"{len(asked)} of {len(queries)} queries are asked: 1 clip was refused"
+    assert left.origin != queries.origin
+    assert "q000" not in queries.without({*targets}).triplets["query_id"].to_pylist()
+    with pytest.raises(UserError, match="every query of this split needs a clip that was refused"):
+        queries.without({query, *queries.triplets["query_clip"].to_pylist()})
+
+
+def test_grades_follow_their_clips_and_weights_belong_to_the_annotated_one(queries):
+    row = {
+        "query_id": "q",
+        "query_clip": "a",
+        "target_clips": ["b", "c", "d"],
+        "target_grades": [1.0, 0.5, 0.25],
+        "target_weights": [0.5, 0.75],
+        "galleries": {"corrected": "g"},
+    }
+    graded = replace(
+        queries,
+        triplets=tables.from_rows("triplets", [row]),
+        galleries=tables.from_rows("galleries", [{"gallery_id": "g", "clip_id": c} for c in "bcd"]),
+    )
+    kept = graded.without({"c"}).triplets.to_pylist()[0]
+    assert (kept["target_grades"], kept["target_weights"]) == ([1.0, 0.25], [0.5, 0.75])
+    assert graded.without({"b"}).triplets.to_pylist()[0]["target_weights"] is None
 
 
 def test_mistakes(world, queries):

@@ -80,7 +80,8 @@ def test_the_demos_query_is_answered_by_an_endpoint_of_its_own_read_from_the_sam
         "split": "test",
     }
     store = TableStore(served.root / "tables/triplets", "triplets")
-    store.publish(tables.from_rows("triplets", [triplet]), "of these tests")
+    refused = {**triplet, "query_id": "before", "query_clip": "refused at embed, so not indexed"}
+    store.publish(tables.from_rows("triplets", [refused, triplet]), "of these tests")
     job = Job.from_overrides([f"out={served.root}", "serve.name=demo", "serve.route_prefix=/demo"])
     console = Console(record=True, width=300)
     console.print(first_query(job))

@@ -7,6 +7,7 @@ A row's answers are published as the table `runs/<row>` (`runs/<row>-published` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from covr.embed.quarantine import Quarantine
 from covr.embed.read import pooled
+from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
@@ -23,6 +26,7 @@ from covr.evaluate.results import Comparison, Scores, score
 from covr.evaluate.trec import qrels_lines, run_lines
 from covr.job import Job
 from covr.models.retriever import ComposedRetriever
+from covr.report.console import say
 from covr.report.page import page
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
@@ -52,8 +56,8 @@ def evaluate(job: Job) -> dict[str, Any]:
         raise UserError("too few ranks for the metrics", f"test.depth={cfg.depth}", f"keep at least {DEEPEST}")
     if MAIN not in job.cfg.rows:
         raise UserError(f"the row {MAIN!r} is what the others are compared with", "rows", f"add {MAIN}")
-    queries = Queries.read(job.root, cfg.split)
     rows = [Row(job, name) for name in job.cfg.rows]
+    queries = _covered(job, Queries.read(job.root, cfg.split), rows)
 
     def work(run: RunLogger) -> dict[str, Any]:
         _rank(job, queries, rows)
@@ -84,6 +88,17 @@ def evaluate(job: Job) -> dict[str, Any]:
         tags={"protocol": cfg.protocol, "gallery": queries.gallery},
         work=work,
     )
+
+
+def _covered(job: Job, queries: Queries, rows: Sequence[Row]) -> Queries:
+    """The queries that every row can answer: without clips that embedding refused, which is told."""
+    if not Quarantine(job.root, "embed").refusals():
+        return queries
+    encoders = {row.retriever.video.fingerprint() for row in rows if row.name != CHANCE and row.fingerprint}
+    queries = queries.without(frozenset[str]().union(*(refused(job.root, encoder) for encoder in encoders)))
+    if lost := queries.coverage:
+        say(f"  {lost}; tables/quarantine says why")
+    return queries
 
 
 class Row:
@@ -190,6 +205,7 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
         "split": cfg.split,
         "protocol": cfg.protocol,
         "gallery": queries.gallery,
+        "coverage": queries.coverage and asdict(queries.coverage),
         "rows": rows,
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,21 @@ from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coverage:
+    """What is left of a split where clips were refused."""
+
+    queries: int
+    """That can be asked: their clip and at least one right answer have a vector."""
+    queries_given: int
+    clips_refused: int
+    """Clips of these queries and galleries that have none."""
+
+    def __str__(self) -> str:
+        clips = "1 clip was" if self.clips_refused == 1 else f"{self.clips_refused} clips were"
+        return f"{self.queries} of {self.queries_given} queries are asked: {clips} refused"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Queries:
     """Triplets to answer, and the galleries' rows."""
@@ -22,7 +38,9 @@ class Queries:
     triplets: pa.Table
     galleries: pa.Table
     origin: str
-    """Fingerprint of the tables they were read from."""
+    """Fingerprint of the tables they were read from, and of what was left out."""
+    coverage: Coverage | None = None
+    """None: nothing was left out."""
 
     @classmethod
     def read(cls, root: Place, split: str) -> Queries:
@@ -42,6 +60,33 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.triplets)
+
+    def without(self, refused: Set[str]) -> Queries:
+        """Without clips that have no vector: as queries, as right answers and in the galleries.
+
+        Raises:
+            UserError: no query is left.
+        """
+        triplets = self.triplets.to_pylist()
+        named = {clip for row in triplets for clip in (row["query_clip"], *row["target_clips"])}
+        gone = refused & (named | set(self.galleries["clip_id"].to_pylist()))
+        if not gone:
+            return self
+        kept = [left for row in triplets if (left := _without(row, gone)) is not None]
+        if not kept:
+            raise UserError(
+                "every query of this split needs a clip that was refused",
+                f"split {self.split}, {len(gone)} clips",
+                "read the reasons in tables/quarantine",
+            )
+        present = pc.invert(pc.is_in(self.galleries["clip_id"], pa.array(sorted(gone), pa.string())))
+        return replace(
+            self,
+            triplets=pa.Table.from_pylist(kept, schema=self.triplets.schema),
+            galleries=self.galleries.filter(present),
+            origin=fingerprint(self.origin, sorted(gone)),
+            coverage=Coverage(queries=len(kept), queries_given=len(triplets), clips_refused=len(gone)),
+        )
 
     @property
     def gallery(self) -> str:
@@ -85,3 +130,18 @@ class Queries:
             fix = "set test.protocol=corrected" if protocol == "published" else "run jobs/ingest.py again"
             raise UserError(f"a query names no gallery of the {protocol} protocol", f"triplets: query {lacking}", fix)
         return [str(name) for name in named]
+
+
+def _without(row: dict[str, Any], gone: Set[str]) -> dict[str, Any] | None:
+    """A triplet without refused right answers; None where it cannot be asked any more."""
+    targets = row["target_clips"]
+    kept = [place for place, clip in enumerate(targets) if clip not in gone]
+    if row["query_clip"] in gone or (targets and not kept):
+        return None
+    grades = row["target_grades"]
+    return {
+        **row,
+        "target_clips": [targets[place] for place in kept],
+        "target_grades": grades and [grades[place] for place in kept],
+        "target_weights": row["target_weights"] if kept[:1] == [0] else None,  # they are the annotated one's
+    }

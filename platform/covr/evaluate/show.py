@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from covr.evaluate.metrics import MAP_AT, PRIMARY, RECALL_AT
+from covr.evaluate.queries import Coverage
 
 LINES = (*(f"mAP@{k}" for k in MAP_AT), *(f"R@{k}" for k in RECALL_AT), "median_rank", f"{PRIMARY}/published")
 SEEN = {"yes": "seen in training", "no": "never seen in training"}
@@ -22,7 +23,7 @@ def table(results: Mapping[str, Any]) -> Table:
     shown = Table(
         title=title,
         title_justify="left",
-        caption=_caption(rows),
+        caption=_caption(rows, results.get("coverage")),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -53,8 +54,8 @@ def bounds(interval: list[float] | None) -> str:
     return "–" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
 
 
-def _caption(rows: list[dict[str, Any]]) -> str:
-    lines = []
+def _caption(rows: list[dict[str, Any]], coverage: Mapping[str, int] | None) -> str:
+    lines = [f"{Coverage(**coverage)}"] if coverage else []
     for row in rows:
         if "composition_gap" in row["metrics"]:
             gap, interval = number(row, "composition_gap"), bounds(row["interval"]["composition_gap"])

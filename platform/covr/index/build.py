@@ -11,7 +11,7 @@ import torch
 
 from covr.clips import version
 from covr.embed.features import Features
-from covr.embed.quarantine import Quarantine
+from covr.embed.refused import refused_among
 from covr.errors import UserError
 from covr.index.current import Current, place_of
 from covr.index.snapshot import Snapshot
@@ -40,7 +40,7 @@ def index(job: Job) -> dict[str, Any]:
         raise UserError(f"the row {cfg.row!r} was never trained", str(place), "run jobs/finetune.py first")
     retriever = ComposedRetriever.load(place)
     features = Features(job.root, retriever.video.fingerprint())
-    clips = _without_refused(job, features, _gallery(job))
+    clips = _without_refused(job, features.encoder, _gallery(job))
     dataset, decoder = fingerprint(clips.to_pylist()), version(job.cfg.machine.decoder)
 
     def work(run: RunLogger) -> dict[str, Any]:
@@ -83,14 +83,12 @@ def _gallery(job: Job) -> pa.Table:
     return clips.filter(pc.is_in(clips["clip_id"], members.combine_chunks())).sort_by("clip_id")
 
 
-def _without_refused(job: Job, features: Features, clips: pa.Table) -> pa.Table:
+def _without_refused(job: Job, encoder: str, clips: pa.Table) -> pa.Table:
     """Without the clips that embedding refused, and told; a clip that lacks its vector otherwise is an error later."""
-    work = list(zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True))
-    done, refused = features.done("pooled"), Quarantine(job.root, "embed").refusals()
-    keep = [item in done or item not in refused for item in work]
-    if not all(keep):
-        say(f"{len(keep) - sum(keep)} of {len(keep)} clips are in tables/quarantine and not indexed")
-    return clips.filter(pa.array(keep))
+    refused = refused_among(job.root, encoder, clips)
+    if refused:
+        say(f"{len(refused)} of {len(clips)} clips are in tables/quarantine and not indexed")
+    return clips.filter(pc.invert(pc.is_in(clips["clip_id"], pa.array(sorted(refused), pa.string()))))
 
 
 @torch.inference_mode()

@@ -191,6 +191,16 @@ class Snapshot:
         return cls(manifest, vectors_ND, features_NF, clips)
 
 
+def indexed_clips(place: Place) -> list[str]:
+    """The ids of a snapshot's clips, in the order of its vectors, which are not loaded.
+
+    Raises:
+        UserError: as `Snapshot.load`.
+    """
+    data = _checked(place / CLIPS, _manifest(place).sha256[CLIPS])
+    return pq.read_table(io.BytesIO(data), columns=["clip_id"])["clip_id"].to_pylist()
+
+
 def _manifest(place: Place) -> Manifest:
     path = place / MANIFEST
     if not path.exists():

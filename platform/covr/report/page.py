@@ -75,6 +75,7 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
         clips={clip["clip_id"]: clip for clip in clips.to_pylist()},
         media=previews(root, clips),
         origin=queries.origin,
+        coverage=queries.coverage,
     )
     return html.encode()
 

@@ -11,6 +11,7 @@ from torch import nn
 from covr.cluster.session import connect
 from covr.config.compose import build
 from covr.embed.read import pooled
+from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.queries import Queries
 from covr.job import Job
@@ -55,19 +56,27 @@ def finetune(job: Job) -> dict[str, Any]:
     model_place = job.root / "pretrain" / "model"
     if not model_place.is_dir():
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
-    queries = [Queries.read(job.root, split) for split in ("train", "val")]
     video = load_video(model_place)
+    lacking = refused(job.root, video.fingerprint())
+    queries = [Queries.read(job.root, split).without(lacking) for split in ("train", "val")]
     inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": video.fingerprint()}
     if job.cfg.model.ckpt.path is not None:
         inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
-    results = {row: _train(job, row, queries, video, inputs) for row in trained}
+    results = {row: _train(job, row, queries, lacking, video, inputs) for row in trained}
     if "average" in rows:
         results["average"] = _average(job, video)
     return results
 
 
-def _train(job: Job, row: str, queries: list[Queries], video: VideoEncoder, inputs: dict[str, str]) -> dict[str, Any]:
+def _train(
+    job: Job,
+    row: str,
+    queries: list[Queries],
+    lacking: frozenset[str],
+    video: VideoEncoder,
+    inputs: dict[str, str],
+) -> dict[str, Any]:
     model, out = job.cfg.model, job.root / "retrievers" / row
     if model.loss_terms.si_tc:
         raise UserError("there is no loss on captions", "model.loss_terms.si_tc", "set it to 0")
@@ -87,6 +96,7 @@ def _train(job: Job, row: str, queries: list[Queries], video: VideoEncoder, inpu
             weight=model.loss_terms.si_ti,
             root=job.root,
             vectors=_vectors(job.root, queries, video),
+            refused=lacking,
             out=out,
         )
         return fit(

@@ -69,6 +69,7 @@ class TripletTask:
         root: storage root with the tables.
         vectors: the clips' vectors, see `covr.train.vectors`.
         out: the folder that gets the trained retriever.
+        refused: clips without a vector, see `covr.embed.refused`; triplets do without them.
     """
 
     primary = PRIMARY
@@ -83,10 +84,11 @@ class TripletTask:
         root: Place,
         vectors: Place,
         out: Place,
+        refused: frozenset[str] = frozenset(),
     ) -> None:
         self.shard, self._loss, self._weight, self._out = shard, loss, weight, out
         self.vectors = Vectors(vectors)
-        self.train, self.val = (Queries.read(root, split) for split in ("train", "val"))
+        self.train, self.val = (Queries.read(root, split).without(refused) for split in ("train", "val"))
         triplets = self.train.triplets
         self.num_rows = len(triplets)
         self.right = RightAnswers(triplets, self.vectors)
