@@ -16,6 +16,7 @@ Two protocols (reference: CIRCO's mAP, TF-CoVR's evaluation):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,8 @@ class Answers:
     """Whether it is the annotated one."""
     relevant_Q: np.ndarray
     """Number of right answers of each query, found or not; at least 1."""
+    grades_QR: np.ndarray | None = None
+    """How right the answer at this rank is, 0 where it is not annotated; None: right answers are equally right."""
 
 
 def average_precision(hits_QR: np.ndarray, divisor_Q: np.ndarray, k: int) -> np.ndarray:
@@ -53,19 +56,30 @@ def first_rank(hits_QR: np.ndarray) -> np.ndarray:
     return np.where(hits_QR.any(axis=1), hits_QR.argmax(axis=1) + 1.0, np.inf)
 
 
+def mean_average_precision(answers: Answers, ks: Sequence[int] = MAP_AT) -> dict[str, np.ndarray]:
+    """`mAP@K` of each query: divided by the number of right answers, but by no more than K."""
+    return {f"mAP@{k}": average_precision(answers.hits_QR, np.minimum(answers.relevant_Q, k), k) for k in ks}
+
+
+def recall(hits_QR: np.ndarray, ks: Sequence[int] = RECALL_AT) -> dict[str, np.ndarray]:
+    """`R@K` of each query: 1 where one of the first K answers is right."""
+    return {f"R@{k}": 1.0 * np.any(hits_QR[:, :k], axis=1) for k in ks}
+
+
+def appearances(hits_QR: np.ndarray, ks: Sequence[int]) -> dict[str, np.ndarray]:
+    """`R@K` as published for TF-CoVR: how often the right answer stands among the first K."""
+    return {f"R@{k}": hits_QR[:, :k].sum(axis=1).astype(np.float64) for k in ks}
+
+
 def per_query(answers: Answers, protocol: Protocol) -> dict[str, np.ndarray]:
     """Every metric's value for each query, (Q,), as a share; their means are the metrics."""
-    hits, annotated, relevant = answers.hits_QR, answers.annotated_QR, answers.relevant_Q
-    capped = {f"mAP@{k}": average_precision(hits, np.minimum(relevant, k), k) for k in MAP_AT}
+    capped = mean_average_precision(answers)
     if protocol == "published":
-        recalls = {f"R@{k}": annotated[:, :k].sum(axis=1).astype(np.float64) for k in sorted({*MAP_AT, *RECALL_AT})}
-        return {f"{name}/published": values for name, values in {**capped, **recalls}.items()}
-    return {
-        **capped,
-        **{f"mAP@{k}/trec": average_precision(hits, relevant, k) for k in MAP_AT},
-        **{f"R@{k}": 1.0 * np.any(hits[:, :k], axis=1) for k in RECALL_AT},
-        **{f"R@{k}/annotated": 1.0 * np.any(annotated[:, :k], axis=1) for k in RECALL_AT},
-    }
+        values = {**capped, **appearances(answers.annotated_QR, sorted({*MAP_AT, *RECALL_AT}))}
+        return {f"{name}/published": values_Q for name, values_Q in values.items()}
+    uncapped = {f"mAP@{k}/trec": average_precision(answers.hits_QR, answers.relevant_Q, k) for k in MAP_AT}
+    annotated = {f"{name}/annotated": values_Q for name, values_Q in recall(answers.annotated_QR).items()}
+    return {**capped, **uncapped, **recall(answers.hits_QR), **annotated}
 
 
 def percent(values: dict[str, np.ndarray]) -> dict[str, float]:
