@@ -33,6 +33,8 @@ class Limits:
     """Video codecs allowed, as FFmpeg names them."""
     max_text_chars: int = 2000
     """Longest modification text, in characters."""
+    max_field_chars: int = 16 << 20
+    """Longest field of an annotation file, in characters."""
     max_k: int = 1000
     """Most answers to one query."""
 

@@ -6,7 +6,9 @@ version or shape. A column is added by raising the table's version here.
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from covr.errors import UserError
 
@@ -56,9 +58,9 @@ TRIPLETS = _schema(
         "query_id": pa.string(),
         "query_clip": pa.string(),
         "modifications": pa.list_(pa.string()),  # one or several wordings
-        "target_clips": pa.list_(pa.string()),  # all right answers, the annotated one first
+        "target_clips": pa.list_(pa.string()),  # the answers, the annotated one first; empty: they are hidden
         "target_label": pa.string(),
-        "target_grades": pa.list_(pa.float32()),  # one per target clip; null: all equally right
+        "target_grades": pa.list_(pa.float32()),  # one per target clip, right from 1 on; null: all are right
         "target_weights": pa.list_(pa.float32()),  # per-frame scores of the annotated target
         "tags": _STRINGS,
         "galleries": _STRINGS,  # protocol -> gallery_id
@@ -109,6 +111,18 @@ SCHEMAS: dict[str, pa.Schema] = {
 def from_rows(name: str, rows: list[dict]) -> pa.Table:
     """Rows (dicts; absent keys are null) as a table of the named schema."""
     return pa.Table.from_pylist(rows, schema=SCHEMAS[name])
+
+
+def right_targets(triplets: pa.Table) -> pa.ListArray:
+    """The right answers of each triplet: its target clips, without those of a grade below 1."""
+    targets, grades = (triplets[name].combine_chunks() for name in ("target_clips", "target_grades"))
+    if grades.null_count == len(grades):
+        return targets
+    triplet_M = pc.list_parent_indices(targets).to_numpy()
+    right_M = np.ones(len(triplet_M), bool)
+    right_M[pc.is_valid(grades).to_numpy(zero_copy_only=False)[triplet_M]] = grades.flatten().to_numpy() >= 1
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(triplet_M[right_M], minlength=len(targets)))])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), targets.flatten().filter(pa.array(right_M)))
 
 
 def check(table: pa.Table, name: str, where: str) -> pa.Table:

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from covr.errors import UserError
 from covr.evaluate.metrics import Answers, Protocol
+from covr.tables import right_targets
 
 
 def answers(runs: pa.Table, triplets: pa.Table, gallery: pa.Table, protocol: Protocol, where: str) -> Answers:
@@ -25,7 +26,7 @@ def answers(runs: pa.Table, triplets: pa.Table, gallery: pa.Table, protocol: Pro
             own clip as its answer, or a query with no right answer (the last three: corrected only).
     """
     query_ids = triplets["query_id"].combine_chunks()
-    targets = triplets["target_clips"].combine_chunks()
+    targets = right_targets(triplets)
     in_gallery = pc.unique(gallery["clip_id"].combine_chunks())
     vocabulary = pc.unique(pa.concat_arrays([in_gallery, targets.flatten(), *triplets["query_clip"].chunks]))
     _index(runs["clip_id"], in_gallery, "an answer is in no gallery", where)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from covr.errors import UserError
+from covr.tables import right_targets
 
 LEAST = np.float32(1e-30)
 """Least step between scores: below it, processors set to flush subnormal numbers see none."""
@@ -33,10 +34,11 @@ def run_lines(runs: pa.Table, tag: str) -> bytes:
 def qrels_lines(triplets: pa.Table) -> bytes:
     """The right answers of `triplets` as TREC qrels: query, 0, clip, grade; the query's own clip is none."""
     lines = []
-    for row in triplets.select(["query_id", "query_clip", "target_clips"]).to_pylist():
-        right = sorted(set(row["target_clips"]) - {row["query_clip"]})
-        _no_spaces([row["query_id"]], right)
-        lines += [f"{row['query_id']} 0 {clip_id} 1\n" for clip_id in right]
+    rows = (triplets["query_id"].to_pylist(), triplets["query_clip"].to_pylist(), right_targets(triplets).to_pylist())
+    for query_id, query_clip, targets in zip(*rows, strict=True):
+        right = sorted(set(targets) - {query_clip})
+        _no_spaces([query_id], right)
+        lines += [f"{query_id} 0 {clip_id} 1\n" for clip_id in right]
     return "".join(lines).encode()
 
 

@@ -21,6 +21,7 @@ from covr.evaluate.rank import rank_embeddings
 from covr.losses import ContrastiveLoss, gather_rows
 from covr.models import ComposedRetriever
 from covr.storage import Place
+from covr.tables import right_targets
 from covr.train.order import Order
 from covr.train.task import Shard
 from covr.train.vectors import Vectors
@@ -38,7 +39,7 @@ class RightAnswers:
     """
 
     def __init__(self, triplets: pa.Table, vectors: Vectors) -> None:
-        targets = triplets["target_clips"].combine_chunks()
+        targets = right_targets(triplets)
         self.clips = vectors.rows(targets.flatten().to_pylist())
         """Right answers of all triplets, one triplet after another."""
         self.counts = pc.list_value_length(targets).to_numpy().astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import pyarrow as pa
 import ray
@@ -32,6 +32,8 @@ class Motions:
 
     The same size and seed give the same bytes and the same rows; another seed gives other clips throughout.
     """
+
+    on_ray: ClassVar[bool] = True
 
     name: str = "motions"
     size: SizeName = "small"

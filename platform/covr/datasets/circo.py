@@ -1,0 +1,91 @@
+"""CIRCO (Baldrati et al., ICCV 2023): composed image retrieval on COCO's unlabeled images, several answers a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from covr.datasets.annotations import Record, read_object, read_records
+from covr.datasets.benchmark import Benchmark
+from covr.datasets.rows import Rows
+from covr.errors import UserError
+
+GALLERY = "circo/unlabeled2017"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CIRCO(Benchmark):
+    """`val.json` (220 queries) and `test.json` (800, answers hidden) over 123,403 images, one gallery for both.
+
+    The gallery is what COCO's image_info file lists; where it is not there, every image of the folder. Clip ids are
+    COCO's image ids. The shared concept becomes a text of the query, the semantic aspects a tag.
+    """
+
+    name: str = "circo"
+    splits: tuple[str, ...] | list[str] = ("val", "test")
+    annotations: str = "annotations/{split}.json"
+    image_info: str = "COCO2017_unlabeled/annotations/image_info_unlabeled2017.json"
+    images: str = "COCO2017_unlabeled/unlabeled2017"
+
+    kind: ClassVar[Literal["video", "image"]] = "image"
+    known_splits: ClassVar[tuple[str, ...]] = ("val", "test")
+
+    def annotation_files(self) -> Iterator[str]:
+        yield self.image_info
+        yield from (self.annotations.format(split=split) for split in self.splits)
+
+    def media_folders(self) -> Iterator[str]:
+        yield self.images
+
+    def gather(self, split: str, rows: Rows) -> None:
+        images = set(self._images(rows))
+        rows.gallery(GALLERY, [self._clip(image, split, rows) for image in sorted(images)])
+        place = self.place / self.annotations.format(split=split)
+        for record in read_records(place):
+            reference, targets = record.integer("reference_img_id"), self._targets(record)
+            if reference in targets:
+                raise record.refuse("gt_img_ids", "the reference is among the answers")
+            for field, image in (("reference_img_id", reference), *(("gt_img_ids", image) for image in targets)):
+                if image not in images:
+                    raise record.refuse(field, f"{image} is not an image of the gallery")
+            number = record.integer("id")
+            rows.text(rows.query_id(split, number), "shared_concept", record.text("shared_concept"))
+            aspects = record.texts("semantic_aspects", empty=True) if "semantic_aspects" in record else []
+            rows.query(
+                split,
+                number,
+                str(reference),
+                [record.text("relative_caption")],
+                [str(image) for image in targets],
+                tags={"semantic_aspects": "; ".join(aspects)} if aspects else None,
+                galleries={"corrected": GALLERY, "published": GALLERY},
+            )
+
+    def _clip(self, image: int, split: str, rows: Rows) -> str:
+        return rows.clip(str(image), split, f"{self.images}/{image:012d}")
+
+    def _targets(self, record: Record) -> list[int]:
+        """The annotated image, then the others; none where they are hidden."""
+        if "target_img_id" not in record:
+            return []
+        target, answers = record.integer("target_img_id"), record.integers("gt_img_ids")
+        if target not in answers:
+            raise record.refuse("gt_img_ids", f"the target {target} is not among them")
+        if len(set(answers)) != len(answers):
+            raise record.refuse("gt_img_ids", "an answer stands there twice")
+        return list(dict.fromkeys([target, *answers]))
+
+    def _images(self, rows: Rows) -> list[int]:
+        """Ids of the gallery's images.
+
+        Raises:
+            UserError: neither the list nor the files are there.
+        """
+        place = self.place / self.image_info
+        if place.exists():
+            return [image.integer("id") for image in read_object(place).records("images")]
+        found = rows.media.stems(self.images) if rows.media is not None else []
+        if not found:
+            raise UserError("the gallery is not known", str(place), "fetch COCO's image_info file, or the images")
+        return [int(stem) for stem in found if stem.isdigit()]
