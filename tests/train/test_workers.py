@@ -13,6 +13,10 @@ TRAINER = OmegaConf.create(
         "devices": 1,
         "threads": "auto",
         "precision": "32-true",
+        "gradcache_rows": None,
+        "gradient_checkpointing": False,
+        "compile": False,
+        "deterministic": False,
         "max_failures": 2,
         "checkpoint_every_s": 30,
         "log_every_n_steps": 10,
@@ -50,6 +54,7 @@ def test_a_gpu_is_used_where_there_is_one():
         ({"accelerator": "gpu"}, "1 GPUs are asked for but the cluster has 0"),
         ({"accelerator": "tpu"}, "no such accelerator"),
         ({"precision": "8-bit"}, "no such precision"),
+        ({"gradcache_rows": 0}, "gradcache_rows=0.: give 1 or more"),
         ({"log_every_n_steps": 0}, "must be at least 1"),
     ],
 )

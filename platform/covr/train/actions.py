@@ -105,6 +105,9 @@ class ActionTask:
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         return model(self.encoder.normalise(batch["frames"]))
 
+    def chunks(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        return [{"frames": frames} for frames in batch["frames"].split(rows)]
+
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> Tensor:
         smoothing = {"label": self.settings.label_smoothing}
         weights = {"label": 1.0}

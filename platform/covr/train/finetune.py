@@ -15,12 +15,14 @@ from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.queries import Queries
 from covr.job import Job
+from covr.losses import WeightedTargets
 from covr.models import ComposedRetriever, build_retriever, load_video
 from covr.models.folder import load_exactly
 from covr.models.fusion import Kind
 from covr.models.video.encoder import VideoEncoder
 from covr.models.video.store import check_two_stage
-from covr.storage import Place
+from covr.report.console import say
+from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
 from covr.train.fit import fit
@@ -38,6 +40,8 @@ FUSION_OF: dict[str, Kind | None] = {
     "video-only": "video-only",
     "average": "average",
 }
+LACKING = {"text-only": "fusion", "video-only": "text"}
+"""What a row has no weights of."""
 
 
 def finetune(job: Job) -> dict[str, Any]:
@@ -78,12 +82,14 @@ def _train(
     inputs: dict[str, str],
 ) -> dict[str, Any]:
     model, out = job.cfg.model, job.root / "retrievers" / row
-    if model.loss_terms.si_tc:
-        raise UserError("there is no loss on captions", "model.loss_terms.si_tc", "set it to 0")
+    terms = _loss_terms(model, row)
+    if "si_tc" in terms:
+        inputs = {**inputs, "texts": TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()}
     settings = {
         "row": row,
         "seed": job.cfg.seed,
         "precision": job.cfg.trainer.precision,
+        "gradcache_rows": job.cfg.trainer.gradcache_rows,
         **{part: _plain(model[part]) for part in DECISIVE},
     }
 
@@ -92,8 +98,7 @@ def _train(
         make_task = partial(
             TripletTask,
             build=partial(_retriever, model, FUSION_OF[row], job.root / "pretrain" / "model"),
-            loss=build(model.loss),
-            weight=model.loss_terms.si_ti,
+            loss=WeightedTargets(build(model.loss), terms),
             root=job.root,
             vectors=_vectors(job.root, queries, video),
             refused=lacking,
@@ -110,7 +115,12 @@ def _train(
                 clip_grad=model.finetune.clip_grad,
                 seed=job.cfg.seed,
                 optimizer=model.optimizer.name,
+                decay=model.optimizer.decay,
+                lr_scale=_lr_scale(model, row),
+                ema=model.optimizer.ema,
                 scheduler=model.scheduler.name,
+                unit=model.scheduler.unit,
+                factor=model.scheduler.factor,
             ),
             workers=workers,
             logger=run,
@@ -119,6 +129,28 @@ def _train(
         )
 
     return job.step(f"finetune/{row}", settings=settings, inputs=inputs, outputs=[out / "config.json"], work=work)
+
+
+def _loss_terms(model: DictConfig, row: str) -> dict[str, float]:
+    """Weights of the targets that a row is trained against, those of weight 0 left out.
+
+    Without a text encoder there are no vectors of captions: such a row is trained against clips alone.
+    """
+    terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight}
+    for name in terms:
+        if name not in ("si_ti", "si_tc"):
+            raise UserError("stage 2 has no such target", f"model.loss_terms.{name}", "set it to 0")
+    if row == "video-only" and terms.pop("si_tc", None):
+        say(f"[dim]finetune/{row}: reads no text, so that si_tc is left out[/dim]")
+    if not terms:
+        raise UserError("every target has weight 0", "model.loss_terms", "give si_ti or si_tc a weight")
+    return terms
+
+
+def _lr_scale(model: DictConfig, row: str) -> dict[str, float]:
+    """The rates of the parts that a row has."""
+    scales = dict(model.optimizer.lr_scale or {})
+    return {name: scale for name, scale in scales.items() if name.split(".")[0] != LACKING.get(row)}
 
 
 def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The one training loop, as it runs inside each Ray Train worker; both stages are tasks that it is given.
 
 The state after a step is a function of the seed, the number of workers and the step: rows come from
-`covr.train.order`, random numbers are drawn anew from (seed, step, rank), the learning rate is a function of
-the step. So a run resumed from any checkpoint goes on as the calm run would have.
+`covr.train.order`, random numbers and the learning rate are drawn from its number by `covr.train.step`. So a run
+resumed from any checkpoint goes on as the calm run would have.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,20 +16,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
-from torch import nn
 
 from covr.errors import UserError
 from covr.tracking import RunLogger
 from covr.train import checkpoint
+from covr.train.blocks import compile_blocks, recompute_blocks
 from covr.train.order import Order
 from covr.train.recipe import Recipe
+from covr.train.step import Step
 from covr.train.task import Shard, Task
 from covr.train.workers import Workers
 
@@ -84,6 +85,9 @@ class Loop:
         self.recipe, self.workers, self.logger = assignment.recipe, assignment.workers, assignment.logger
         self.progress = assignment.progress
         torch.set_num_threads(self.workers.threads)
+        if self.workers.deterministic:
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # cuBLAS reads it as it starts
+            torch.use_deterministic_algorithms(True)
         context = ray.train.get_context()
         world = context.get_world_size()
         self.shard = Shard(
@@ -97,11 +101,15 @@ class Loop:
         self.order = Order(num_rows=self.task.num_rows, batch_size=self.recipe.batch_size, seed=self.recipe.seed)
         self.num_steps = self.order.steps_per_epoch * self.recipe.max_epochs
         self.task.model.to(self.shard.device)
-        self.optimizer = self.recipe.build_optimizer(self.task.model.named_parameters())
-        self.autocast = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(self.workers.precision)
-        self.scaler = torch.amp.GradScaler(self.shard.device.type, enabled=self.workers.precision == "16-mixed")
+        if self.workers.gradient_checkpointing:
+            recompute_blocks(self.task.model)
+        if self.workers.compile:
+            compile_blocks(self.task.model)
+        self.step = Step(
+            self.task, recipe=self.recipe, workers=self.workers, shard=self.shard, num_steps=self.num_steps
+        )
         self.state = self._restore()
-        self.model = ray.train.torch.prepare_model(self.task.model)
+        self.step.model = ray.train.torch.prepare_model(self.task.model)
 
     def run(self) -> dict[str, Any]:
         """Train from the last checkpoint to the end."""
@@ -109,9 +117,9 @@ class Loop:
         saved_at = time.monotonic()
         shares: list[torch.Tensor] = []
         lap, lap_steps = time.monotonic(), 0
-        self.model.train()
+        self.step.model.train()
         for batch in self.task.batches(self.order, self.state.step, self.num_steps):
-            shares.append(self._step(batch))
+            shares.append(self.step(batch, self.state.step))
             self.state.step += 1
             lap_steps += 1
             ends_epoch = self.state.step % self.order.steps_per_epoch == 0
@@ -129,7 +137,11 @@ class Loop:
             now = time.monotonic()
             rate = lap_steps * self.recipe.batch_size / (now - lap)
             self.state.seconds += now - lap
-            metrics = {"loss": loss, "lr": self.optimizer.param_groups[0]["lr"], "rows_per_s": rate}
+            metrics = {
+                "loss": loss,
+                "lr": self.recipe.learning_rate(self.state.step - 1, self.num_steps),
+                "rows_per_s": rate,
+            }
             if ends_epoch:
                 metrics |= self._validate(loss, rate)
             if lead:
@@ -140,34 +152,12 @@ class Loop:
                 saved_at = time.monotonic()
             shares.clear()
             lap, lap_steps = time.monotonic(), 0
-        self.model.eval()
-        result = self.task.finish() if lead else {}
+        self.step.model.eval()
+        with self.step.averaged():
+            result = self.task.finish() if lead else {}
         self._agree(0.0)  # nobody leaves while rank 0 is still saving
         rate = self.num_steps * self.recipe.batch_size / max(self.state.seconds, 1e-9)
         return {**result, "best": self.state.best, "steps": self.num_steps, "rows_per_s": round(rate, 1)}
-
-    def _step(self, batch: dict[str, Any]) -> torch.Tensor:
-        """One optimizer step; returns this rank's share of the loss, still on the device."""
-        step, device = self.state.step, self.shard.device
-        torch.manual_seed(_seed(self.recipe.seed, step, self.shard.rank))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(step, self.num_steps)
-        batch = {
-            key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-            for key, value in batch.items()
-        }
-        with torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            outputs = self.task.forward(self.model, batch)
-        share = self.task.loss(outputs, batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        # Workers' gradients are averaged; the loss is the sum of their shares.
-        self.scaler.scale(share * self.shard.world).backward()
-        if self.recipe.clip_grad is not None:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.task.model.parameters(), self.recipe.clip_grad)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return share.detach()
 
     def _agree(self, value: torch.Tensor | float) -> float:
         """The sum of a number over all ranks; also the point where they wait for each other."""
@@ -183,10 +173,10 @@ class Loop:
         epoch = self.order.epoch(self.state.step - 1) + 1
         metrics: dict[str, float] = {}
         if epoch % self.workers.check_val_every_n_epoch == 0 or self.state.step == self.num_steps:
-            self.model.eval()
-            with torch.inference_mode():
+            self.step.model.eval()
+            with self.step.averaged(), torch.inference_mode():
                 metrics = self.task.validate()
-            self.model.train()
+            self.step.model.train()
             value = metrics[self.task.primary]
             if value > self.state.best.get(self.task.primary, -math.inf):
                 self.state.best = {self.task.primary: value, "step": self.state.step}
@@ -198,13 +188,13 @@ class Loop:
 
     def _save(self) -> None:
         """Report a checkpoint of this step; all ranks take part, rank 0 writes."""
-        self.state.scaler = self.scaler.state_dict()
+        self.state.scaler = self.step.scaler.state_dict()
         metrics = {"step": self.state.step}
         if self.shard.rank != 0:
             ray.train.report(metrics)
             return
         with tempfile.TemporaryDirectory() as folder:
-            checkpoint.save(Path(folder), self.task.model, self.optimizer, asdict(self.state))
+            checkpoint.save(Path(folder), self.task.model, self.step.optimizer, asdict(self.state), self.step.averages)
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
     def _restore(self) -> Progression:
@@ -212,14 +202,10 @@ class Loop:
         if found is None:
             return Progression()
         with found.as_directory() as folder:
-            state = Progression(**checkpoint.load(Path(folder), self.task.model, self.optimizer))
+            record = checkpoint.load(Path(folder), self.task.model, self.step.optimizer, self.step.averages)
+        state = Progression(**record)
         if state.scaler:
-            self.scaler.load_state_dict(state.scaler)
+            self.step.scaler.load_state_dict(state.scaler)
         if self.shard.rank == 0:
             self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}[/dim]")
         return state
-
-
-def _seed(*values: int) -> int:
-    """One 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -46,6 +46,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     settings = {
         "seed": job.cfg.seed,
         "precision": job.cfg.trainer.precision,
+        "gradcache_rows": job.cfg.trainer.gradcache_rows,
         "decoder": version(job.cfg.machine.decoder),
         "init": model.init,
         **{part: OmegaConf.to_container(model[part], resolve=True) for part in ("video", "pretrain")},
@@ -69,7 +70,8 @@ def pretrain(job: Job) -> dict[str, Any]:
         )
         recipe = Recipe(
             **{name: model.pretrain[name] for name in ("max_epochs", "batch_size", "lr", "weight_decay", "warmup")},
-            clip_grad=model.pretrain.clip_grad,
+            **{name: model.pretrain[name] for name in ("clip_grad", "decay", "ema")},
+            lr_scale=dict(model.pretrain.lr_scale or {}),
             seed=job.cfg.seed,
         )
         name = fingerprint(settings, inputs)[:16]

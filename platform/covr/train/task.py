@@ -37,11 +37,18 @@ class Task(Protocol):
         """This rank's part of the global steps first..last-1, tensors on the CPU; the same whatever `first` is."""
         ...
 
-    def forward(self, model: nn.Module, batch: dict[str, Any]) -> Any:
-        """`model` (the task's own, or the same wrapped for many workers) on a batch; runs in mixed precision."""
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """`model` (the task's own, or the same wrapped for many workers) on a batch; runs in mixed precision.
+
+        Each output has one row for each row of the batch, made from that row alone.
+        """
         ...
 
-    def loss(self, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
+    def chunks(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        """What `forward` needs of the batch, `rows` rows at a time, in order; the last may have fewer."""
+        ...
+
+    def loss(self, outputs: dict[str, torch.Tensor], batch: dict[str, Any]) -> torch.Tensor:
         """This rank's share of the loss of the global batch, a float32 scalar: the loss is the sum over ranks."""
         ...
 

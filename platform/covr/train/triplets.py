@@ -14,14 +14,16 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
+from covr.errors import UserError
 from covr.evaluate.answers import answers
 from covr.evaluate.metrics import PRIMARY, per_query, percent
 from covr.evaluate.queries import Queries
 from covr.evaluate.rank import rank_embeddings
-from covr.losses import ContrastiveLoss, gather_rows
+from covr.losses import WeightedTargets, gather_rows
 from covr.models import ComposedRetriever
 from covr.storage import Place
 from covr.tables import right_targets
+from covr.train.captions import caption_vectors
 from covr.train.order import Order
 from covr.train.task import Shard
 from covr.train.vectors import Vectors
@@ -65,8 +67,7 @@ class TripletTask:
     Args:
         shard: this worker's place.
         build: makes the retriever; the text encoder and the fusion are trained, the video encoder is frozen.
-        loss: the contrastive loss.
-        weight: its factor.
+        loss: the contrastive loss, against the target clip's vector (`si_ti`) and the target's caption (`si_tc`).
         root: storage root with the tables.
         vectors: the clips' vectors, see `covr.train.vectors`.
         out: the folder that gets the trained retriever.
@@ -80,14 +81,13 @@ class TripletTask:
         shard: Shard,
         *,
         build: Callable[[], ComposedRetriever],
-        loss: ContrastiveLoss,
-        weight: float,
+        loss: WeightedTargets,
         root: Place,
         vectors: Place,
         out: Place,
         refused: frozenset[str] = frozenset(),
     ) -> None:
-        self.shard, self._loss, self._weight, self._out = shard, loss, weight, out
+        self.shard, self._loss, self._out = shard, loss, out
         self.vectors = Vectors(vectors)
         self.train, self.val = (Queries.read(root, split).without(refused) for split in ("train", "val"))
         triplets = self.train.triplets
@@ -101,6 +101,7 @@ class TripletTask:
         if self.retriever.text is not None:
             texts = {text for wordings in self.wordings for text in wordings}
             self.retriever.text.to(shard.device).remember(sorted(texts.union(self.val.texts())))
+        self.captions_CD = self._captions(root) if "si_tc" in loss.weights else None
         self.model: nn.Module = self.retriever
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
@@ -115,7 +116,7 @@ class TripletTask:
                 self.wordings[row][int(draw * len(self.wordings[row]))]
                 for row, draw in zip(local, draws[part, 1], strict=True)
             ]
-            yield {
+            made: dict[str, Any] = {
                 "rows": local,
                 "query": torch.from_numpy(self.vectors.values[self.query_clips[local]]),
                 "texts": texts,
@@ -128,17 +129,30 @@ class TripletTask:
                 "valid": torch.from_numpy(padded.valid),
                 "offset": part.start,
             }
+            if self.captions_CD is not None:
+                made["captions"] = self.captions_CD[targets[part]]
+            yield made
 
-    def forward(self, model: nn.Module, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        return model(batch["query"], batch["texts"], batch["target"])
+    def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        query_LD, target_LD = model(batch["query"], batch["texts"], batch["target"])
+        return {"query": query_LD, "target": target_LD}
 
-    def loss(self, outputs: tuple[Tensor, Tensor], batch: dict[str, Any]) -> Tensor:
-        query_LD, target_LD = (vectors.float() for vectors in outputs)
-        return self._weight * self._loss.local(
+    def chunks(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+        return [
+            {name: batch[name][start : start + rows] for name in ("query", "texts", "target")}
+            for start in range(0, len(batch["texts"]), rows)
+        ]
+
+    def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> Tensor:
+        query_LD = outputs["query"].float()
+        targets = {"si_ti": outputs["target"].float()}
+        if self.captions_CD is not None:
+            targets["si_tc"] = batch["captions"]
+        return self._loss.local(
             query_LD,
-            target_LD,
+            targets,
             gather_rows(query_LD),
-            gather_rows(target_LD),
+            {name: gather_rows(target_LD) for name, target_LD in targets.items()},
             batch["offset"],
             batch["positives_rows"],
             batch["positives_columns"],
@@ -174,6 +188,15 @@ class TripletTask:
         marks = {"fingerprint": self.retriever.fingerprint, "target_fingerprint": self.retriever.target_fingerprint}
         with torch.inference_mode():
             return {**marks, **self.validate()}
+
+    def _captions(self, root: Place) -> Tensor:
+        """Vectors of the right answers' captions before any training, at the clips' own rows."""
+        if self.retriever.text is None:
+            raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
+        clip_ids = sorted(set(right_targets(self.train.triplets).flatten().to_pylist()))
+        captions_CD = torch.zeros(self.vectors.values.shape)
+        captions_CD[self.vectors.rows(clip_ids)] = caption_vectors(root, self.retriever.text, clip_ids)
+        return captions_CD
 
     def _features(self, clip_ids: list[str]) -> Tensor:
         return torch.from_numpy(self.vectors.values[self.vectors.rows(clip_ids)]).to(self.shard.device)

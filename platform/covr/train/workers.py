@@ -1,4 +1,4 @@
-"""Where training runs: how many workers, on which device, with how many CPU threads, in which precision."""
+"""Where and how training runs: workers, device, CPU threads, precision, and what is traded for memory or speed."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class Workers:
     data_cpus: int
     """Ray CPUs of the Ray Data pipeline that feeds a worker; 0 where it needs none."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradcache_rows: int | None = None
+    """GradCache: rows of a batch that a worker encodes at a time; None: all of its own."""
+    gradient_checkpointing: bool = False
+    """Compute the activations of each block a second time on the way back, in place of keeping them."""
+    compile: bool = False
+    """Compile each block with `torch.compile`."""
+    deterministic: bool = False
+    """Refuse operations whose result varies from run to run (GPU)."""
     max_failures: int = 2
     """Worker failures after which training is given up."""
     checkpoint_every_s: float = 30.0
@@ -35,6 +43,9 @@ class Workers:
             raise UserError(
                 "no such precision", f"trainer.precision={self.precision}", f"choose one of {', '.join(PRECISIONS)}"
             )
+        if self.gradcache_rows is not None and self.gradcache_rows < 1:
+            where = f"trainer.gradcache_rows={self.gradcache_rows}"
+            raise UserError("must be at least 1", where, "give 1 or more, or null")
         for name in ("num", "threads", "log_every_n_steps", "check_val_every_n_epoch"):
             if getattr(self, name) < 1:
                 raise UserError("must be at least 1", f"trainer.{name}={getattr(self, name)}", "give 1 or more")
@@ -66,6 +77,10 @@ class Workers:
             threads=threads,
             data_cpus=data_cpus,
             precision=trainer.precision,
+            gradcache_rows=trainer.gradcache_rows,
+            gradient_checkpointing=trainer.gradient_checkpointing,
+            compile=trainer.compile,
+            deterministic=trainer.deterministic,
             max_failures=trainer.max_failures,
             checkpoint_every_s=trainer.checkpoint_every_s,
             log_every_n_steps=trainer.log_every_n_steps,
