@@ -33,6 +33,8 @@ def connect(machine: DictConfig) -> Cluster:
     if not ray.is_initialized():
         if address is not None:
             _check_listens(address)
+        # Ray tells at length that its token authentication is on, as we want it.
+        logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
         # Workers inherit these: progress lines of Ray Data go to a log file, not between our own.
         quiet = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}
         try:
