@@ -9,6 +9,7 @@ import typer
 from covr.cli.checkpoints import export_checkpoint, import_checkpoint
 from covr.cli.query import query
 from covr.cli.runs import runs
+from covr.cli.score import score
 from covr.errors import UserError
 
 commands = typer.Typer(
@@ -27,6 +28,7 @@ def _group() -> None:
 
 commands.command()(query)
 commands.command()(runs)
+commands.command()(score)
 commands.command()(import_checkpoint)
 commands.command()(export_checkpoint)
 

@@ -143,8 +143,11 @@ class Ranking:
             deepest: the last rank that `measure` looks at.
 
         Raises:
-            UserError: no query is left to judge.
+            UserError: the right answers are hidden, or no query is left to judge.
         """
+        if self.truth.hidden:
+            fix = "score a split with targets; the benchmark's server judges this one"
+            raise UserError("these annotations hold no right answers", f"{len(self.truth)} queries", fix)
         answers, judged_Q = self.answers()
         num_judged = int(judged_Q.sum())
         if not num_judged:
@@ -192,6 +195,12 @@ class Ranking:
         order = np.argsort(pair_M)
         found_QR = np.minimum(np.searchsorted(pair_M[order], pairs_QR), len(pair_M) - 1)
         return np.where(pair_M[order][found_QR] == pairs_QR, grade_M[order][found_QR], 0.0)
+
+    def named(self, depth: int) -> list[list[str]]:
+        """The clip ids of each list's first answers."""
+        names = self.truth.vocabulary.to_pylist()
+        cut_QR = self.ranked_QR[:, :depth].tolist()
+        return [[names[clip] for clip in clips if clip != lists.ABSENT] for clips in cut_QR]
 
     def _own_QR(self) -> np.ndarray:
         return self.ranked_QR == self.truth.own_Q[:, None]

@@ -28,21 +28,19 @@ class Truth:
 
     @classmethod
     def of(cls, triplets: pa.Table, galleries: pa.Table, answers: pa.ChunkedArray) -> Truth:
-        """From the annotations' tables and the clip ids of the answers to judge.
-
-        Raises:
-            UserError: no query, or no query with a right answer.
-        """
+        """From the annotations' tables and the clip ids of the answers to judge."""
         targets = triplets["target_clips"].combine_chunks()
-        if not len(targets.flatten()):
-            fix = "score a file with targets; hidden answers are judged by the benchmark's server"
-            raise UserError("these annotations hold no right answers", f"{len(triplets)} queries", fix)
         chunks = [targets.flatten(), *(c for column in (triplets["query_clip"], answers) for c in column.chunks)]
         vocabulary = pc.unique(pa.concat_arrays([*galleries["clip_id"].chunks, *chunks]))
         return cls(triplets=triplets, galleries=galleries, vocabulary=vocabulary)
 
     def __len__(self) -> int:
         return len(self.triplets)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the annotations hold no right answer at all."""
+        return not len(self.triplets["target_clips"].combine_chunks().flatten())
 
     @cached_property
     def query_ids(self) -> pa.Array:

@@ -1,0 +1,131 @@
+"""`covr score`: a benchmark's numbers from files, published and corrected side by side; no model and no video."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich import box
+from rich.table import Table
+
+from covr.errors import UserError
+from covr.evaluate import lists, vectors
+from covr.evaluate.annotated import read_annotations
+from covr.evaluate.protocols import benchmark
+from covr.evaluate.protocols.webvid import Mask
+from covr.evaluate.ranking import Column, Ranking
+from covr.evaluate.submission import read_predictions
+from covr.evaluate.truth import Truth
+from covr.report.console import console, say
+from covr.storage import Place
+
+TWO_STEP = {
+    f"{data}{suffix}": row
+    for data in ("webvid-covr", "dense-webvid-covr")
+    for suffix, row in (("", "composed"), ("_text", "text-only"))
+}
+"""What `evaluate=` may be, and the row of the comparison whose vectors it reads."""
+
+
+def score(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[evaluate=NAME FEATURES [mask=MASK]]", help="recalls from files of vectors"),
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="webvid-covr, cirr, circo, tf-covr, ...")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="the published annotation file")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="{query: [answers, best first]} as JSON, a TREC run, or a runs table")
+    ] = None,
+    gallery: Annotated[Path | None, typer.Option(help="EgoCVR's gallery file")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+) -> None:
+    """Score ranked answers from anywhere under a benchmark's protocol, or files of vectors as CoVR's scoring script.
+
+    covr score --protocol circo --annotations val.json --predictions submission_val.json
+    covr score evaluate=webvid-covr out/webvid
+    """
+    if words:
+        if protocol or predictions or gallery:
+            raise UserError("evaluate=NAME reads vectors", " ".join(words), "leave out --protocol and its files")
+        columns = _score_vectors(words, annotations, quiet=as_json)
+        told = {"evaluate": words[0].removeprefix("evaluate=")}
+    else:
+        if not (protocol and annotations and predictions):
+            fix = "give --protocol, --annotations and --predictions, or evaluate=NAME FEATURES"
+            raise UserError("what is to be scored?", "covr score", fix)
+        columns = _score_predictions(protocol, annotations, predictions, gallery)
+        told = {"protocol": protocol}
+    if as_json:
+        print(json.dumps({**told, "columns": {name: _plain(column) for name, column in columns.items()}}, indent=2))
+    else:
+        console.print(table(" ".join(told.values()), columns))
+
+
+def _score_predictions(
+    protocol: str, annotations: Path, predictions: Path, gallery: Path | None
+) -> Mapping[str, Column]:
+    found = benchmark(protocol)
+    asked = read_annotations(found.data, annotations, gallery)
+    runs = read_predictions(predictions, asked.triplets["query_id"].to_pylist(), asked.prefix, protocol)
+    truth = Truth.of(asked.triplets, asked.galleries, runs["clip_id"])
+    ranked_QR = lists.from_runs(runs, truth.query_ids, truth.vocabulary, str(predictions))
+    return found.score(Ranking(truth=truth, ranked_QR=ranked_QR))
+
+
+def _score_vectors(words: Sequence[str], annotations: Path | None, *, quiet: bool) -> Mapping[str, Column]:
+    """Recalls of a folder of vectors under every mask; writes recalls.json (or recalls_txt_only.json) beside them."""
+    options = dict(word.split("=", 1) for word in words if "=" in word)
+    places = [word for word in words if "=" not in word]
+    name, mask = options.pop("evaluate", None), options.pop("mask", "correct")
+    if name not in TWO_STEP or len(places) != 1:
+        fix = f"write evaluate=NAME FOLDER, NAME one of {', '.join(TWO_STEP)}"
+        raise UserError("which vectors are to be scored?", " ".join(words), fix)
+    if options:
+        raise UserError("no such option", next(iter(options)), "evaluate=NAME FOLDER takes mask= and --annotations")
+    if mask not in get_args(Mask):
+        raise UserError("no such mask", f"mask={mask}", f"choose one of {', '.join(get_args(Mask))}")
+    output, folder = vectors.OUTPUTS[TWO_STEP[name]], Path(places[0])
+    if annotations is None:
+        rows = vectors.AnnotatedRows.read(Place(folder) / vectors.ROWS)
+    else:
+        asked = read_annotations(name.removesuffix("_text"), annotations)
+        rows = vectors.AnnotatedRows.of(annotations.name, asked.triplets)
+    query_QD, target_QD = (
+        vectors.read_vectors(folder / file, len(rows.targets)) for file in (output.features, vectors.TARGETS)
+    )
+    columns = vectors.score_vectors(query_QD, target_QD, rows)
+    recalls = Place(folder) / output.recalls
+    recalls.write_json(vectors.recalls_json(columns[mask], rows.annotation))
+    if not quiet:
+        say(f"written: {recalls} (mask={mask})")
+    return columns
+
+
+def table(title: str, columns: Mapping[str, Column]) -> Table:
+    """The columns side by side, in percent, and what has to be known beside them."""
+    notes = [f"{name}: {note}" for name, column in columns.items() for note in column.notes]
+    shown = Table(
+        title=title,
+        title_justify="left",
+        caption="\n".join(notes),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("%", no_wrap=True)
+    for name in columns:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for metric in dict.fromkeys(metric for column in columns.values() for metric in column.metrics):
+        values = (column.metrics.get(metric) for column in columns.values())
+        shown.add_row(metric, *("–" if value is None else f"{value:.2f}" for value in values))
+    shown.add_row("queries", *(str(column.queries) for column in columns.values()), style="dim")
+    return shown
+
+
+def _plain(column: Column) -> dict[str, Any]:
+    metrics = {name: round(value, 6) for name, value in column.metrics.items()}
+    return {"queries": column.queries, "metrics": metrics, "notes": list(column.notes)}

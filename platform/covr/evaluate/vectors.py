@@ -1,0 +1,137 @@
+"""WebVid-CoVR's two-step evaluation: from files of query and target vectors to recalls, with no model and no video.
+
+Q queries, D dimensions. `query_feat.npy` (`query_feat_txt_only.npy` where the text alone asked) has a row for each row
+of the annotations, `target_feat.npy` the vector of that row's target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from covr import tables
+from covr.errors import UserError
+from covr.evaluate import lists
+from covr.evaluate.metrics import RECALL_AT
+from covr.evaluate.protocols import webvid
+from covr.evaluate.ranking import Column, Ranking
+from covr.evaluate.truth import Truth
+from covr.storage import Place
+
+TARGETS, ROWS = "target_feat.npy", "query_feat.json"
+DEPTH = 4 * max(RECALL_AT)  # ranks kept: the masked ones and repeated targets are dropped from them
+BLOCK = 1 << 24  # scores held at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """The names under which one input's vectors and recalls are known."""
+
+    features: str
+    recalls: str
+
+
+OUTPUTS = {
+    "composed": Output(features="query_feat.npy", recalls="recalls.json"),
+    "text-only": Output(features="query_feat_txt_only.npy", recalls="recalls_txt_only.json"),
+}
+"""By the row of the comparison that asks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnnotatedRows:
+    """What the rows of vectors are about."""
+
+    annotation: str
+    """Name of the annotation file."""
+    query_clips: list[str]
+    targets: list[str]
+
+    @classmethod
+    def of(cls, annotation: str, triplets: pa.Table) -> AnnotatedRows:
+        """Of annotations in the order of their file.
+
+        Raises:
+            UserError: the answers are hidden.
+        """
+        targets = [clips[0] if clips else None for clips in triplets["target_clips"].to_pylist()]
+        if None in targets:
+            raise UserError("the answers are hidden", annotation, "give the annotation file with the column pth2")
+        return cls(annotation=annotation, query_clips=triplets["query_clip"].to_pylist(), targets=targets)
+
+    @classmethod
+    def read(cls, place: Place) -> AnnotatedRows:
+        """As `write` left it.
+
+        Raises:
+            UserError: no such file, or another one.
+        """
+        value = place.read_json()
+        try:
+            return cls(**value)
+        except TypeError:
+            raise UserError("this file does not say what the rows are about", str(place), "evaluate again") from None
+
+    def write(self, place: Place) -> None:
+        """As one JSON object."""
+        place.write_json(asdict(self))
+
+
+def read_vectors(file: Path, num_rows: int | None = None) -> np.ndarray:
+    """Vectors (N, D), float32, of unit length.
+
+    Raises:
+        UserError: no such file, another kind or shape, another number of rows, or a row that is not finite or is zero.
+    """
+    if not file.is_file():
+        raise UserError("no such file of vectors", str(file), "jobs/evaluate.py test=webvid-covr writes it")
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        raise UserError("not a NumPy file of numbers", str(file), "save it with numpy.save") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+        raise UserError("not vectors (rows, dimensions)", str(file), "save one float vector a row")
+    if num_rows is not None and len(values) != num_rows:
+        raise UserError(f"{len(values)} rows for {num_rows} annotations", str(file), "give one vector a row")
+    norms = np.linalg.norm(values, axis=1, keepdims=True)
+    if not (good := (np.isfinite(norms) & (norms > 0))[:, 0]).all():
+        raise UserError("a vector that is zero or not finite", f"{file}, row {int(np.argmin(good))}", "make it again")
+    return (values / norms).astype(np.float32)
+
+
+def score_vectors(query_QD: np.ndarray, target_QD: np.ndarray, rows: AnnotatedRows) -> dict[webvid.Mask, Column]:
+    """Recalls under every mask; row i of the targets answers row i of the queries.
+
+    Args:
+        query_QD, target_QD: of unit length; compared by cosine.
+    """
+    if query_QD.shape != target_QD.shape:
+        problem = f"queries of shape {query_QD.shape}, targets of {target_QD.shape}"
+        raise UserError(problem, rows.annotation, "give vectors of one retriever")
+    galleries = {"published": "rows", "corrected": "unique"}
+    triplets = tables.from_rows(
+        "triplets",
+        [
+            {"query_id": str(i), "query_clip": clip, "target_clips": [target], "galleries": galleries}
+            for i, (clip, target) in enumerate(zip(rows.query_clips, rows.targets, strict=True))
+        ],
+    )
+    gallery = {"rows": rows.targets, "unique": sorted(set(rows.targets))}
+    known = [{"gallery_id": name, "clip_id": clip} for name, clips in gallery.items() for clip in clips]
+    truth = Truth.of(triplets, tables.from_rows("galleries", known), pa.chunked_array([rows.targets]))
+    target_Q = truth.numbers(pa.array(rows.targets))
+    size = max(1, BLOCK // len(target_Q))
+    blocks = (query_QD[start : start + size] @ target_QD.T for start in range(0, len(query_QD), size))
+    ranked_QR = np.concatenate([lists.from_scores(block, target_Q, DEPTH) for block in blocks])
+    ranking = Ranking(truth=truth, ranked_QR=ranked_QR)
+    return {mask: reading.read(ranking) for mask, reading in webvid.READINGS.items()}
+
+
+def recalls_json(column: Column, annotation: str) -> Mapping[str, float | str]:
+    """The recalls as CoVR's files have them: percent with two decimals."""
+    named = {name.replace("R@", "R"): round(value, 2) for name, value in column.metrics.items()}
+    return {**named, "annotation": annotation}
