@@ -25,7 +25,7 @@ from covr.evaluate.metrics import (
     per_query,
     percent,
 )
-from covr.evaluate.rank import rank_embeddings
+from covr.evaluate.rank import Own, rank_embeddings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tf_covr_metrics"
 
@@ -107,7 +107,7 @@ def golden(case: str) -> tuple[dict, pa.Table, np.ndarray, np.ndarray]:
     return facts, tables.from_rows("triplets", rows), query_QD, clip_CD
 
 
-def ranked(facts: dict, triplets: pa.Table, query_QD, clip_CD, gallery: list[str], keep_own: bool) -> pa.Table:
+def ranked(facts: dict, triplets: pa.Table, query_QD, clip_CD, gallery: list[str], own: Own) -> pa.Table:
     return rank_embeddings(
         query_QD,
         clip_CD[[facts["clips"].index(clip) for clip in gallery]],
@@ -115,7 +115,7 @@ def ranked(facts: dict, triplets: pa.Table, query_QD, clip_CD, gallery: list[str
         query_clips=triplets["query_clip"].to_pylist(),
         gallery_clips=gallery,
         depth=50,
-        keep_own=keep_own,
+        own=own,
     )
 
 
@@ -123,7 +123,7 @@ def ranked(facts: dict, triplets: pa.Table, query_QD, clip_CD, gallery: list[str
 def test_published_protocol_to_the_last_digit(case):
     facts, triplets, query_QD, clip_CD = golden(case)
     gallery = [target for _, target, _ in facts["queries"]]
-    run = ranked(facts, triplets, query_QD, clip_CD, gallery, keep_own=True)
+    run = ranked(facts, triplets, query_QD, clip_CD, gallery, own="last")
     found = percent(per_query(answers(run, triplets, pa.table({"clip_id": gallery}), "published", case), "published"))
     for k in MAP_AT:
         assert round(found[f"mAP@{k}/published"], 2) == facts["mAP"][str(k)]
@@ -133,7 +133,7 @@ def test_published_protocol_to_the_last_digit(case):
 def test_corrected_protocol_is_the_deduplicated_one_where_no_query_is_its_own_answer():
     facts, triplets, query_QD, clip_CD = golden("nodup")
     gallery = sorted({clip for _, target, every in facts["queries"] for clip in (target, *every)})
-    run = ranked(facts, triplets, query_QD, clip_CD, gallery, keep_own=False)
+    run = ranked(facts, triplets, query_QD, clip_CD, gallery, own="left out")
     found = percent(per_query(answers(run, triplets, pa.table({"clip_id": gallery}), "corrected", ""), "corrected"))
     for k in MAP_AT:
         assert round(found[f"mAP@{k}"], 2) == facts["mAP_dedup"][str(k)]

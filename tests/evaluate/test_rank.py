@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from covr.errors import UserError
 from covr.evaluate import rank
-from covr.evaluate.rank import OWN, rank_embeddings, rank_randomly, top
+from covr.evaluate.rank import LAST, rank_embeddings, rank_randomly, top
 
 scores = hnp.arrays(
     np.float32,
@@ -70,12 +70,12 @@ def test_own_clip_comes_last_under_the_published_protocol():
     asked = example()
     asked["gallery_clips"] = ["c00", *asked["gallery_clips"][1:], "c00"]
     asked["gallery_GD"] = np.vstack([asked["gallery_GD"], asked["gallery_GD"][:1]])
-    runs = rank_embeddings(**asked, depth=1000, keep_own=True).to_pandas()
+    runs = rank_embeddings(**asked, depth=1000, own="last").to_pandas()
     mine = runs[runs.query_id == "q0"]
     own = (asked["gallery_clips"]).count("c00")
     assert len(mine) == len(asked["gallery_clips"])
     assert set(mine.clip_id[-own:]) == {"c00"}
-    assert set(mine.score[-own:]) == {OWN}
+    assert set(mine.score[-own:]) == {LAST}
 
 
 def test_chance_is_seeded_and_leaves_the_own_clip_out():

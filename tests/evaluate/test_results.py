@@ -34,7 +34,7 @@ def judged(queries, noise: float) -> Scores:
             query_clips=group.triplets["query_clip"].to_pylist(),
             gallery_clips=clips,
             depth=100,
-            keep_own=protocol == "published",
+            own="last" if protocol == "published" else "left out",
         )
     return score(runs, queries, "row")
 

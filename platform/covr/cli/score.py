@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from covr.errors import UserError
 from covr.evaluate import lists, vectors
 from covr.evaluate.annotated import read_annotations
 from covr.evaluate.protocols import benchmark
-from covr.evaluate.protocols.webvid import Mask
+from covr.evaluate.protocols.webvid import READINGS
 from covr.evaluate.ranking import Column, Ranking
+from covr.evaluate.show import readings
 from covr.evaluate.submission import read_predictions
 from covr.evaluate.truth import Truth
 from covr.report.console import console, say
@@ -25,7 +24,7 @@ from covr.storage import Place
 TWO_STEP = {
     f"{data}{suffix}": row
     for data in ("webvid-covr", "dense-webvid-covr")
-    for suffix, row in (("", "composed"), ("_text", "text-only"))
+    for suffix, row in (("", "composed"), ("_text", "text-only"), ("_visual", "video-only"))
 }
 """What `evaluate=` may be, and the row of the comparison whose vectors it reads."""
 
@@ -60,9 +59,9 @@ def score(
         columns = _score_predictions(protocol, annotations, predictions, gallery)
         told = {"protocol": protocol}
     if as_json:
-        print(json.dumps({**told, "columns": {name: _plain(column) for name, column in columns.items()}}, indent=2))
+        print(json.dumps({**told, "columns": {name: column.plain() for name, column in columns.items()}}, indent=2))
     else:
-        console.print(table(" ".join(told.values()), columns))
+        console.print(readings(" ".join(told.values()), {name: column.plain() for name, column in columns.items()}))
 
 
 def _score_predictions(
@@ -86,13 +85,13 @@ def _score_vectors(words: Sequence[str], annotations: Path | None, *, quiet: boo
         raise UserError("which vectors are to be scored?", " ".join(words), fix)
     if options:
         raise UserError("no such option", next(iter(options)), "evaluate=NAME FOLDER takes mask= and --annotations")
-    if mask not in get_args(Mask):
-        raise UserError("no such mask", f"mask={mask}", f"choose one of {', '.join(get_args(Mask))}")
+    if mask not in READINGS:
+        raise UserError("no such mask", f"mask={mask}", f"choose one of {', '.join(READINGS)}")
     output, folder = vectors.OUTPUTS[TWO_STEP[name]], Path(places[0])
     if annotations is None:
         rows = vectors.AnnotatedRows.read(Place(folder) / vectors.ROWS)
     else:
-        asked = read_annotations(name.removesuffix("_text"), annotations)
+        asked = read_annotations(name.partition("_")[0], annotations)
         rows = vectors.AnnotatedRows.of(annotations.name, asked.triplets)
     query_QD, target_QD = (
         vectors.read_vectors(folder / file, len(rows.targets)) for file in (output.features, vectors.TARGETS)
@@ -103,29 +102,3 @@ def _score_vectors(words: Sequence[str], annotations: Path | None, *, quiet: boo
     if not quiet:
         say(f"written: {recalls} (mask={mask})")
     return columns
-
-
-def table(title: str, columns: Mapping[str, Column]) -> Table:
-    """The columns side by side, in percent, and what has to be known beside them."""
-    notes = [f"{name}: {note}" for name, column in columns.items() for note in column.notes]
-    shown = Table(
-        title=title,
-        title_justify="left",
-        caption="\n".join(notes),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    shown.add_column("%", no_wrap=True)
-    for name in columns:
-        shown.add_column(name, justify="right", no_wrap=True)
-    for metric in dict.fromkeys(metric for column in columns.values() for metric in column.metrics):
-        values = (column.metrics.get(metric) for column in columns.values())
-        shown.add_row(metric, *("–" if value is None else f"{value:.2f}" for value in values))
-    shown.add_row("queries", *(str(column.queries) for column in columns.values()), style="dim")
-    return shown
-
-
-def _plain(column: Column) -> dict[str, Any]:
-    metrics = {name: round(value, 6) for name, value in column.metrics.items()}
-    return {"queries": column.queries, "metrics": metrics, "notes": list(column.notes)}

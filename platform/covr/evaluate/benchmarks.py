@@ -52,10 +52,7 @@ class Tested:
 
     def results(self) -> dict[str, Any]:
         """For results.json."""
-        columns = {
-            name: {"queries": column.queries, "metrics": dict(column.metrics), "notes": list(column.notes)}
-            for name, column in self.columns.items()
-        }
+        columns = {name: column.plain() for name, column in self.columns.items()}
         return {"protocol": self.name, "row": self.row, "columns": columns}
 
 

@@ -45,7 +45,7 @@ def _cirr_subset(tested: Tested, reading: str | None, annotation: str) -> dict[s
 def _fashioniq(tested: Tested, reading: str | None, annotation: str) -> dict[str, Any]:
     """A file for each category, and the mean where all are there."""
     del annotation
-    categories = sorted(set(tested.rankings["corrected"].truth.tag("category")) - {None})
+    categories = sorted({tag for tag in tested.rankings["corrected"].truth.tag("category") if tag})
     values = {name: round(value, 2) for name, value in tested.column(reading).metrics.items()}
     if len(categories) < 2:
         return {f"recalls_fiq-{name}.json": {f"R{k}": values[f"R@{k}"] for k in RECALL_AT} for name in categories}

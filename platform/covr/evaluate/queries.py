@@ -94,6 +94,10 @@ class Queries:
         names = set(self._gallery_of_each("corrected"))
         return names.pop() if len(names) == 1 else f"{len(names)} galleries"
 
+    def has_gallery(self, name: str) -> bool:
+        """Whether every query names a gallery of this kind."""
+        return None not in self._named(name)
+
     def groups(self, protocol: Protocol) -> Iterator[tuple[Queries, list[str]]]:
         """Queries that name the same gallery for a protocol, with its rows' clip ids (repeated where the rows are)."""
         each = pa.array(self._gallery_of_each(protocol))
@@ -124,12 +128,15 @@ class Queries:
         return [dict(tags or ()).get(name) for tags in self.triplets["tags"].to_pylist()]
 
     def _gallery_of_each(self, protocol: Protocol) -> list[str]:
-        named = [dict(galleries or ()).get(protocol) for galleries in self.triplets["galleries"].to_pylist()]
+        named = self._named(protocol)
         if None in named:
             lacking = self.triplets["query_id"][named.index(None)].as_py()
             fix = "set test.protocol=corrected" if protocol == "published" else "run jobs/ingest.py again"
             raise UserError(f"a query names no gallery of the {protocol} protocol", f"triplets: query {lacking}", fix)
         return [str(name) for name in named]
+
+    def _named(self, protocol: str) -> list[str | None]:
+        return [dict(galleries or ()).get(protocol) for galleries in self.triplets["galleries"].to_pylist()]
 
 
 def _without(row: dict[str, Any], gone: Set[str]) -> dict[str, Any] | None:

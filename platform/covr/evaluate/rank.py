@@ -6,6 +6,7 @@ B queries of a block, Q queries, G gallery rows, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,11 @@ from covr import tables
 from covr.errors import UserError
 
 BLOCK_SCORES = 1 << 25  # scores held at once: 128 MiB as float32, three times that while they are selected
-OWN = -100.0
+LAST = -100.0
 """Score of the query's own clip under the published protocol: behind every other answer."""
+
+Own = Literal["left out", "last", "ranked"]
+"""What becomes of the query's own clip."""
 
 
 def rank_embeddings(
@@ -26,12 +30,12 @@ def rank_embeddings(
     query_clips: Sequence[str],
     gallery_clips: Sequence[str],
     depth: int,
-    keep_own: bool = False,
+    own: Own = "left out",
     stage: str = "retrieve",
 ) -> pa.Table:
     """A `runs` table: for each query the `depth` gallery rows with the highest dot products, best first.
 
-    Equal scores are ordered by clip id. The query's own clip is left out, or with `keep_own` put last.
+    Equal scores are ordered by clip id.
 
     Args:
         query_QD, gallery_GD: float32; normalise them first where the similarity is the cosine.
@@ -46,7 +50,7 @@ def rank_embeddings(
     by_id = np.argsort(np.asarray(gallery_clips), kind="stable")
     columns_DG = gallery_GD[by_id].T
     blocks = (query_QD[rows] @ columns_DG for rows in _blocks(len(query_QD), len(by_id)))
-    return _runs(blocks, query_ids, query_clips, np.asarray(gallery_clips)[by_id], depth, keep_own, stage)
+    return _runs(blocks, query_ids, query_clips, np.asarray(gallery_clips)[by_id], depth, own, stage)
 
 
 def rank_randomly(
@@ -56,13 +60,13 @@ def rank_randomly(
     gallery_clips: Sequence[str],
     depth: int,
     seed: int,
-    keep_own: bool = False,
+    own: Own = "left out",
 ) -> pa.Table:
     """A `runs` table in random order: what chance gives on this gallery."""
     rng = np.random.default_rng(seed)
     shapes = ((rows.stop - rows.start, len(gallery_clips)) for rows in _blocks(len(query_ids), len(gallery_clips)))
     blocks = (rng.random(shape, dtype=np.float32) for shape in shapes)
-    return _runs(blocks, query_ids, query_clips, np.sort(np.asarray(gallery_clips)), depth, keep_own, "chance")
+    return _runs(blocks, query_ids, query_clips, np.sort(np.asarray(gallery_clips)), depth, own, "chance")
 
 
 def top(scores_BG: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +99,7 @@ def _runs(
     query_clips: Sequence[str],
     clips_G: np.ndarray,
     depth: int,
-    keep_own: bool,
+    own: Own,
     stage: str,
 ) -> pa.Table:
     """Ranked rows from blocks of scores (B, G), whose rows follow the queries and columns the sorted `clips_G`."""
@@ -103,8 +107,9 @@ def _runs(
     own_from, own_to = (np.searchsorted(clips_G, np.asarray(query_clips), side) for side in ("left", "right"))
     parts, start = [], 0
     for scores_BG in blocks:
-        for row, scores_G in enumerate(scores_BG, start):
-            scores_G[own_from[row] : own_to[row]] = OWN if keep_own else -np.inf
+        if own != "ranked":
+            for row, scores_G in enumerate(scores_BG, start):
+                scores_G[own_from[row] : own_to[row]] = LAST if own == "last" else -np.inf
         columns_BR, scores_BR = top(scores_BG, depth)
         kept_BR = scores_BR > -np.inf
         rows, ranks = np.nonzero(kept_BR)

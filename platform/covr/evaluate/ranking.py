@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,11 @@ class Column:
     """How many queries the means are over."""
     notes: tuple[str, ...] = ()
     """What a reader has to know beside the numbers."""
+
+    def plain(self) -> dict[str, Any]:
+        """As a JSON value."""
+        metrics = {name: round(value, 6) for name, value in self.metrics.items()}
+        return {"queries": self.queries, "metrics": metrics, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,27 @@ def table(results: Mapping[str, Any]) -> Table:
     return shown
 
 
+def readings(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A protocol's readings side by side (see `Column.plain`), and what has to be known beside them."""
+    notes = [f"{name}: {note}" for name, column in columns.items() for note in column["notes"]]
+    shown = Table(
+        title=title,
+        title_justify="left",
+        caption="\n".join(notes),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    shown.add_column("%", no_wrap=True)
+    for name in columns:
+        shown.add_column(name, justify="right", no_wrap=True)
+    for metric in dict.fromkeys(metric for column in columns.values() for metric in column["metrics"]):
+        values = (column["metrics"].get(metric) for column in columns.values())
+        shown.add_row(metric, *("–" if value is None else f"{value:.2f}" for value in values))
+    shown.add_row("queries", *(str(column["queries"]) for column in columns.values()), style="dim")
+    return shown
+
+
 def number(row: Mapping[str, Any], name: str) -> str:
     """One metric of one row as it is printed."""
     value = row["metrics"].get(name)

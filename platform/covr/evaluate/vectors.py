@@ -38,6 +38,7 @@ class Output:
 OUTPUTS = {
     "composed": Output(features="query_feat.npy", recalls="recalls.json"),
     "text-only": Output(features="query_feat_txt_only.npy", recalls="recalls_txt_only.json"),
+    "video-only": Output(features="query_feat_vis_only.npy", recalls="recalls_vis_only.json"),
 }
 """By the row of the comparison that asks."""
 
@@ -58,10 +59,14 @@ class AnnotatedRows:
         Raises:
             UserError: the answers are hidden.
         """
-        targets = [clips[0] if clips else None for clips in triplets["target_clips"].to_pylist()]
-        if None in targets:
+        answers = triplets["target_clips"].to_pylist()
+        if not all(answers):
             raise UserError("the answers are hidden", annotation, "give the annotation file with the column pth2")
-        return cls(annotation=annotation, query_clips=triplets["query_clip"].to_pylist(), targets=targets)
+        return cls(
+            annotation=annotation,
+            query_clips=triplets["query_clip"].to_pylist(),
+            targets=[clips[0] for clips in answers],
+        )
 
     @classmethod
     def read(cls, place: Place) -> AnnotatedRows:
@@ -103,7 +108,7 @@ def read_vectors(file: Path, num_rows: int | None = None) -> np.ndarray:
     return (values / norms).astype(np.float32)
 
 
-def score_vectors(query_QD: np.ndarray, target_QD: np.ndarray, rows: AnnotatedRows) -> dict[webvid.Mask, Column]:
+def score_vectors(query_QD: np.ndarray, target_QD: np.ndarray, rows: AnnotatedRows) -> dict[str, Column]:
     """Recalls under every mask; row i of the targets answers row i of the queries.
 
     Args:

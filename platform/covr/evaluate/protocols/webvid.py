@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from covr.evaluate import lists
 from covr.evaluate.metrics import RECALL_AT, recall
 from covr.evaluate.ranking import Column, Ranking, Reading
 
-Mask = Literal["none", "published", "correct"]
 DEEPEST = max(RECALL_AT)
 
 
@@ -42,7 +40,7 @@ def correct(ranking: Ranking) -> Column:
     return _recalls(ranking.within("corrected").without_own().once())
 
 
-READINGS: dict[Mask, Reading] = {
+READINGS = {
     "none": Reading(gallery="published", read=unmasked),
     "published": Reading(gallery="published", read=published),
     "correct": Reading(gallery="corrected", read=correct),

@@ -1,0 +1,199 @@
+"""`covr score` on files in the published format: protocols, forms of predictions, mistakes in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import published_files
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from covr import tables
+from covr.cli.main import commands
+from covr.errors import UserError
+from covr.evaluate.annotated import read_annotations
+
+ANNOTATIONS = {
+    "webvid-covr": "annotation/webvid-covr/webvid8m-covr_test.csv",
+    "dense-webvid-covr": "annotation/dense-webvid-covr/webvid8m-covr_test.csv",
+    "cirr": "captions/cap.rc2.val.json",
+    "cirr-subset": "captions/cap.rc2.val.json",
+    "fashioniq": "captions/cap.dress.val.json",
+    "circo": "annotations/val.json",
+    "egocvr-global": "egocvr_annotations.csv",
+    "egocvr-local": "egocvr_annotations.csv",
+    "finecvr": "test_remaped.txt",
+    "tf-covr": "test_finegd.csv",
+}
+COLUMNS = {"webvid-covr": ["none", "published", "correct"], "tf-covr": ["published", "targets", "split", "all"]}
+COLUMNS["dense-webvid-covr"] = COLUMNS["webvid-covr"]
+
+
+def data_of(protocol: str) -> str:
+    return protocol if protocol in published_files.FILES else protocol.rsplit("-", 1)[0]
+
+
+def covr(*arguments: object) -> str:
+    result = CliRunner().invoke(commands, ["score", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def perfect(protocol: str, annotations: Path) -> dict[str, list[str]]:
+    """Every right answer first, by published ids; the own clip of EgoCVR's queries left out."""
+    asked = read_annotations(data_of(protocol), annotations)
+    return {
+        row["query_id"].removeprefix(asked.prefix): [clip for clip in row["target_clips"] if clip != row["query_clip"]]
+        for row in asked.triplets.to_pylist()
+    }
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(protocol: str) -> Path:
+        published_files.write(data_of(protocol), tmp_path)
+        return tmp_path / ANNOTATIONS[protocol]
+
+    return write
+
+
+@pytest.mark.parametrize("protocol", ANNOTATIONS)
+def test_perfect_predictions_reach_all_of_every_corrected_metric(protocol, files, tmp_path):
+    annotations = files(protocol)
+    predictions = tmp_path / "predictions.json"
+    predictions.write_text(json.dumps(perfect(protocol, annotations)))
+    asked = ("--protocol", protocol, "--annotations", annotations, "--predictions", predictions)
+    found = json.loads(covr(*asked, "--json"))["columns"]
+    assert list(found) == COLUMNS.get(protocol, ["published", "corrected"])
+    for name, column in found.items():
+        if name not in ("none", "published"):
+            assert column["queries"] > 0
+            assert {value for metric, value in column["metrics"].items() if "annotated" not in metric} == {100.0}
+    shown = covr(*asked)
+    assert all(name in shown for name in found)
+
+
+def test_every_form_of_predictions_gives_the_same_numbers(files, tmp_path):
+    annotations = files("tf-covr")
+    ranked = {"0": ["gym_0003", "gym_0004"], "1": ["gym_0002", "gym_0003"]}
+    as_json, as_trec, as_parquet = (tmp_path / name for name in ("p.json", "p.trec", "p.parquet"))
+    as_json.write_text("\ufeff" + json.dumps(ranked), encoding="utf-8")
+    lines = [f"{q} Q0 {clip} {r} {-r} mine" for q, clips in ranked.items() for r, clip in enumerate(clips, 1)]
+    as_trec.write_text("\r\n".join(reversed(lines)) + "\n")
+    rows = [
+        {"query_id": f"tf-covr-test-{q}", "rank": r, "clip_id": clip, "score": -r, "stage": ""}
+        for q, clips in ranked.items()
+        for r, clip in enumerate(clips, 1)
+    ]
+    pq.write_table(tables.from_rows("runs", rows), as_parquet)
+    asked = ("--protocol", "tf-covr", "--annotations", annotations, "--json", "--predictions")
+    assert covr(*asked, as_json) == covr(*asked, as_trec) == covr(*asked, as_parquet)
+
+
+MISTAKES = {
+    "[]": "not an object of queries",
+    '{"0": "gym_0001"}': "answers are no list.*query 0",
+    '{"0": [true], "1": []}': "an answer is no clip: True.*query 0",
+    '{"0": ["gym_0003"]}': "1 queries have no ranking.*tf-covr-test-1",
+    '{"0": ["gym_0003"], "1": ["gym_0003"], "7": ["gym_0003"]}': "an unknown query is answered.*7",
+    '{"0": ["gym_0003"], "1": ["gym_0003"], "1": ["gym_0004"]}': "a key stands twice",
+    '{"0": ["gym_0003"], "tf-covr-test-0": ["gym_0003"]}': "a query is answered twice",
+    '{"0": ["a.mp4"], "1": ["b.mp4"]}': "no answer is in the gallery.*a.mp4.*published names",
+    '{"0": [NaN]}': "NaN is not finite",
+    "{": "not JSON",
+    '{"metric": "recall_subset", "0": []}': "use --protocol cirr-subset",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_submission_that_cannot_be_scored_is_one_clear_line(text, files, tmp_path):
+    annotations = files("tf-covr")
+    predictions = tmp_path / "p.json"
+    predictions.write_text(text)
+    with pytest.raises(UserError, match=MISTAKES[text]) as caught:
+        covr("--protocol", "tf-covr", "--annotations", annotations, "--predictions", predictions)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_mistakes(files, tmp_path):
+    annotations = files("cirr")
+    (tmp_path / "p.run").write_text("0 Q0 clip one 1.0 tag\n")
+    asked = ("--annotations", annotations, "--predictions", tmp_path / "p.run")
+    with pytest.raises(UserError, match=r"not a line of a TREC run.*p\.run, line 1"):
+        covr("--protocol", "cirr", *asked)
+    with pytest.raises(UserError, match=r"no such protocol.*choose one of cirr"):
+        covr("--protocol", "cirrr", *asked)
+    with pytest.raises(UserError, match="no such file of predictions"):
+        covr("--protocol", "cirr", "--annotations", annotations, "--predictions", tmp_path / "none.json")
+    with pytest.raises(UserError, match="what is to be scored"):
+        covr("--protocol", "cirr")
+    (tmp_path / "p.json").write_text(json.dumps({"20": ["x"], "21": ["x"]}))
+    hidden = tmp_path / "captions" / "cap.rc2.test1.json"
+    with pytest.raises(UserError, match="hold no right answers"):
+        covr("--protocol", "cirr", "--annotations", hidden, "--predictions", tmp_path / "p.json")
+
+
+# ---- the two-step evaluation: vectors to recalls
+
+
+@pytest.fixture
+def vectors(files, tmp_path):
+    """Four queries; the target of each, two of which are the same clip, as the third finds its own clip's vector."""
+    annotations = files("webvid-covr")
+    rng = np.random.default_rng(0)
+    targets = np.repeat(rng.normal(size=(2, 8)), 2, axis=0).astype(np.float32)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    np.save(folder / "target_feat.npy", targets)
+    np.save(folder / "query_feat.npy", targets + 0.01 * rng.normal(size=targets.shape).astype(np.float32))
+    np.save(folder / "query_feat_txt_only.npy", -targets)
+    return folder, annotations
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "at_1"), [("webvid-covr", "recalls", 100.0), ("webvid-covr_text", "recalls_txt_only", 0.0)]
+)
+def test_recalls_from_vectors_alone(name, file, at_1, vectors):
+    folder, annotations = vectors
+    shown = covr(f"evaluate={name}", folder, "--annotations", annotations)
+    recalls = json.loads((folder / f"{file}.json").read_text())
+    assert list(recalls) == sorted(["R1", "R5", "R10", "R50", "meanR3", "meanR4", "annotation"])
+    assert recalls["annotation"] == "webvid8m-covr_test.csv"
+    assert recalls["R1"] == at_1
+    assert recalls["R50"] == 100.0
+    assert "published" in shown
+    assert "mask=correct" in shown
+
+
+def test_vectors_that_do_not_fit_are_one_clear_line(vectors):
+    folder, annotations = vectors
+    asked = ("evaluate=webvid-covr", folder, "--annotations", annotations)
+    with pytest.raises(UserError, match=r"no such mask.*none, published, correct"):
+        covr(*asked, "mask=some")
+    with pytest.raises(UserError, match=r"no such file.*query_feat\.json"):
+        covr(*asked[:2])
+    with pytest.raises(UserError, match="one of webvid-covr, webvid-covr_text"):
+        covr("evaluate=webvid", folder)
+    np.save(folder / "query_feat.npy", np.zeros((4, 8), np.float32))
+    with pytest.raises(UserError, match=r"zero or not finite.*row 0"):
+        covr(*asked)
+    np.save(folder / "query_feat.npy", np.ones((3, 8), np.float32))
+    with pytest.raises(UserError, match="3 rows for 4 annotations"):
+        covr(*asked)
+    np.save(folder / "query_feat.npy", np.array([{}] * 4), allow_pickle=True)
+    with pytest.raises(UserError, match="not a NumPy file of numbers"):
+        covr(*asked)
+
+
+def test_scoring_loads_no_model_library():
+    """So that `covr score` starts in a second."""
+    heavy = "torch", "ray", "transformers", "mlflow", "pandas"
+    script = f"import sys, covr.cli.main; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
