@@ -12,6 +12,11 @@ os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
 
 import pytest
 import ray
+from hypothesis import HealthCheck, settings
+
+# A shared machine is slow at times; that is no fault of the code under test.
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,8 @@ def vectors(files, tmp_path):
     targets = np.repeat(rng.normal(size=(2, 8)), 2, axis=0).astype(np.float32)
     folder = tmp_path / "out"
     folder.mkdir()
-    np.save(folder / "target_feat.npy", targets)
+    for name in ("target_feat.npy", "target_feat_txt_only.npy"):
+        np.save(folder / name, targets)
     np.save(folder / "query_feat.npy", targets + 0.01 * rng.normal(size=targets.shape).astype(np.float32))
     np.save(folder / "query_feat_txt_only.npy", -targets)
     return folder, annotations

@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 
 import ir_measures
-import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from untrained import job_on, save_features, save_retriever
 
-from covr import tables
-from covr.clips import version
-from covr.config.compose import compose
 from covr.embed.features import Features
 from covr.embed.quarantine import Quarantine
 from covr.errors import UserError
 from covr.evaluate.job import OUTPUTS, evaluate
-from covr.job import Job
-from covr.models import AIM, AIMConfig, ComposedRetriever, FusionConfig, RetrieverConfig, TextConfig, TextEncoder
-from covr.models.fusion import build_fusion
+from covr.models import ComposedRetriever
 from covr.storage import Place, TableStore
-from covr.tracking import Tracking
 
 ROWS = "rows=[composed,average,chance]"
-
-
-def save_retriever(place: Place, kind: str, seed: int = 0) -> ComposedRetriever:
-    torch.manual_seed(seed)
-    video = AIM(AIMConfig(image_size=32, patch_size=16, num_frames=4, dim=16, depth=1, num_heads=2))
-    text = TextEncoder(
-        TextConfig(layers=1, dim=16, num_heads=2, ffn_dim=32, max_tokens=16, weights="random"), video.dim
-    )
-    fusion = build_fusion(replace(FusionConfig(projection_dim=24, hidden_dim=32), kind=kind), video.dim)
-    retriever = ComposedRetriever(RetrieverConfig(), video, text, fusion).eval()
-    retriever.save(place)
-    return retriever
-
-
-def save_features(root: Place, encoder: str, sampling) -> None:
-    features = Features(root, encoder)
-    features.describe(sampling, version("decord"))
-    clips = TableStore(root / "tables" / "clips", "clips").read()
-    rng = np.random.default_rng(0)
-    rows = [
-        {"clip_id": clip_id, "key": key, "feature": "pooled", "value": rng.normal(size=16), "shape": [16]}
-        for clip_id, key in zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True)
-    ]
-    features.write(tables.from_rows("features", rows))
-
-
-def job_on(root: Place, *overrides: str) -> Job:
-    cfg = compose([ROWS, f"out={root}", *overrides])
-    return Job(cfg=cfg, root=root, tracking=Tracking.from_config(cfg.trainer.logger, root))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +33,7 @@ def root(world, tmp_path_factory) -> Place:
 
 @pytest.fixture(scope="module")
 def evaluated(root):
-    return evaluate(job_on(root))
+    return evaluate(job_on(root, ROWS))
 
 
 def test_results_have_the_agreed_form(root, evaluated, queries):
@@ -119,13 +83,13 @@ def test_the_runs_table_is_the_retrievers_own_order(root, evaluated, queries):
 
 def test_done_once(root, evaluated, capsys):
     before = (root / "results.json").read_bytes()
-    assert evaluate(job_on(root)) == evaluated
+    assert evaluate(job_on(root, ROWS)) == evaluated
     assert "up to date" in capsys.readouterr().out
     assert (root / "results.json").read_bytes() == before
 
 
 def test_mlflow_has_the_run_and_the_champion(root, evaluated):
-    job = job_on(root)
+    job = job_on(root, ROWS)
     client = job.tracking.server().client
     run = client.get_run((root / "steps" / "evaluate.json").read_json()["mlflow_run"])
     assert run.data.metrics["mAP_at_10"] == pytest.approx(evaluated["mAP@10"])
@@ -142,9 +106,9 @@ def test_other_vectors_are_evaluated_again(root, evaluated, tmp_path):
     shutil.copytree(root.local(), copy.local())
     retriever = save_retriever(copy / "retrievers" / "composed", "mlp", seed=7)
     with pytest.raises(UserError, match=r"jobs/embed\.py"):
-        evaluate(job_on(copy))
+        evaluate(job_on(copy, ROWS))
     save_features(copy, retriever.video.fingerprint(), retriever.video.sampling)
-    assert evaluate(job_on(copy))["fingerprint"] != evaluated["fingerprint"]
+    assert evaluate(job_on(copy, ROWS))["fingerprint"] != evaluated["fingerprint"]
 
 
 def test_a_refused_query_clip_is_left_out_and_counted(root, evaluated, queries, tmp_path, capsys):
@@ -154,7 +118,7 @@ def test_a_refused_query_clip_is_left_out_and_counted(root, evaluated, queries, 
     lost = queries.triplets["query_clip"][0].as_py()
     refuse(copy, lost)
     asked = [row["query_id"] for row in queries.triplets.to_pylist() if row["query_clip"] != lost]
-    found = evaluate(job_on(copy))
+    found = evaluate(job_on(copy, ROWS))
     assert found["queries"] == len(asked)
     results = (copy / "results.json").read_json()
     assert results["coverage"] == {"queries": len(asked), "queries_given": len(queries), "clips_refused": 1}
@@ -184,10 +148,10 @@ def test_mistakes(root):
     with pytest.raises(UserError, match=r"row 'text-only' was never trained.*jobs/finetune\.py"):
         evaluate(job_on(root, "rows=[composed,text-only]"))
     with pytest.raises(UserError, match="no such protocol"):
-        evaluate(job_on(root, "test.protocol=mine"))
+        evaluate(job_on(root, ROWS, "test.protocol=mine"))
     with pytest.raises(UserError, match="keep at least 50"):
-        evaluate(job_on(root, "test.depth=10"))
+        evaluate(job_on(root, ROWS, "test.depth=10"))
     with pytest.raises(UserError, match="no queries in this split"):
-        evaluate(job_on(root, "test.split=dev"))
+        evaluate(job_on(root, ROWS, "test.split=dev"))
     with pytest.raises(UserError, match="add composed"):
         evaluate(job_on(root, "rows=[chance]"))

@@ -176,7 +176,7 @@ def judged(case, name: str):
         raise
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_recalls_of_one_target_equal_brute_force(case):
     rows, _, ranked = case
@@ -191,7 +191,7 @@ def test_recalls_of_one_target_equal_brute_force(case):
                 assert column.metrics[f"R@{k}"] == pytest.approx(mean(hits))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_cirr_subset_equals_brute_force(case):
     rows, members, ranked = case
@@ -215,7 +215,7 @@ def test_cirr_subset_equals_brute_force(case):
         assert found["published"].metrics[f"R@{k}"] == pytest.approx(mean(soft))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_egocvr_equals_brute_force(case):
     rows, members, ranked = case
@@ -237,7 +237,7 @@ def test_egocvr_equals_brute_force(case):
                 assert found[column].metrics[f"R@{k}"] == pytest.approx(mean(values[k]))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_tf_covr_equals_brute_force(case):
     rows, members, ranked = case
@@ -261,7 +261,7 @@ def test_tf_covr_equals_brute_force(case):
     assert "all" not in found  # a gallery that is not known is left out
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cases())
 def test_webvid_equals_brute_force(case):
     rows, members, ranked = case
@@ -302,7 +302,7 @@ def circo_cases(draw):
     return rows, ranked
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(circo_cases())
 def test_circo_equals_the_official_definition_and_an_outside_tool(case):
     rows, ranked = case

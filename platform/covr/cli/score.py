@@ -94,7 +94,7 @@ def _score_vectors(words: Sequence[str], annotations: Path | None, *, quiet: boo
         asked = read_annotations(name.partition("_")[0], annotations)
         rows = vectors.AnnotatedRows.of(annotations.name, asked.triplets)
     query_QD, target_QD = (
-        vectors.read_vectors(folder / file, len(rows.targets)) for file in (output.features, vectors.TARGETS)
+        vectors.read_vectors(folder / file, len(rows.targets)) for file in (output.features, output.targets)
     )
     columns = vectors.score_vectors(query_QD, target_QD, rows)
     recalls = Place(folder) / output.recalls

@@ -1,62 +1,46 @@
-"""A benchmark's protocol on a row of the comparison: which galleries are ranked, and what is read from them."""
+"""The benchmarks' protocols on the rows of the comparison: galleries ranked, numbers read, known files written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import PurePath
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from covr.errors import UserError
-from covr.evaluate import lists
+from covr.evaluate.known_files import known_files
 from covr.evaluate.metrics import DEEPEST
 from covr.evaluate.protocols import BENCHMARKS, benchmark
 from covr.evaluate.queries import Queries
-from covr.evaluate.ranking import Column, Ranking
-from covr.evaluate.truth import Truth
+from covr.evaluate.rank import Own
+from covr.evaluate.tested import Tested, rank_and_read
+from covr.evaluate.vectors import OUTPUTS, ROWS, AnnotatedRows
+from covr.job import Job
+from covr.storage import Place, TableStore
+from covr.storage.place import fingerprint
 
 DEPTH = 2 * DEEPEST
 """Ranks asked for: a protocol drops the query's own clip and repeated ones from them."""
 
-Runs = Callable[[str], pa.Table]
-"""The `runs` table over a gallery of this name, the query's own clip ranked like any other."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Tested:
-    """One row's numbers under one protocol, with the lists that they come from."""
+class RankingRow(Protocol):
+    """A row of the comparison, as much of it as is needed here."""
 
     name: str
-    row: str
-    split: str
-    columns: Mapping[str, Column]
-    """None where the right answers are hidden."""
-    rankings: Mapping[str, Ranking]
-    """By gallery."""
 
-    def column(self, reading: str | None) -> Column:
-        """The named reading; None: the corrected one.
+    @property
+    def fingerprint(self) -> str: ...
 
-        Raises:
-            UserError: the protocol has no such reading.
-        """
-        if not self.columns:
-            fix = "a split with targets has one; the benchmark's server judges this one"
-            raise UserError("no number without right answers", f"{self.name}: {self.split}", fix)
-        chosen = reading or BENCHMARKS[self.name].corrected
-        if chosen not in self.columns:
-            fix = f"choose one of {', '.join(self.columns)}"
-            raise UserError("no such reading of this protocol", f"{self.name}: test.reading={reading}", fix)
-        return self.columns[chosen]
+    def runs(self, queries: Queries, gallery: str, depth: int, own: Own) -> pa.Table: ...
 
-    def results(self) -> dict[str, Any]:
-        """For results.json."""
-        columns = {name: column.plain() for name, column in self.columns.items()}
-        return {"protocol": self.name, "row": self.row, "columns": columns}
+    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def names(asked: str | Sequence[str], data: str) -> list[str]:
+def benchmark_names(asked: str | Sequence[str], data: str) -> list[str]:
     """The protocols that `test.benchmarks` names; `all` stands for those of the data set.
 
     Raises:
@@ -71,24 +55,68 @@ def names(asked: str | Sequence[str], data: str) -> list[str]:
     return found
 
 
-def run_benchmark(name: str, row: str, queries: Queries, runs: Runs) -> Tested:
-    """Rank the galleries that a protocol reads, and read them.
+def run_benchmarks(
+    job: Job, asked: Sequence[str], queries: Queries, rows: Sequence[RankingRow]
+) -> list[dict[str, Any]]:
+    """Score the rows of `test.inputs` under each protocol asked for, and write the files that it is known by.
+
+    Returns the entries of results.json: protocol, row, readings, files.
 
     Raises:
-        UserError: the data set lacks a gallery of the protocol.
+        UserError: an input that is no row, or a gallery that the data set lacks.
     """
-    columns, rankings = {}, {}
-    for reading_name, reading in benchmark(name).readings.items():
-        gallery = reading.gallery
-        if not queries.has_gallery(gallery):
-            if reading.optional:
-                continue
-            gallery = "corrected"
-        if gallery not in rankings:
-            table = runs(gallery)
-            truth = Truth.of(queries.triplets, queries.galleries, table["clip_id"])
-            ranked_QR = lists.from_runs(table, truth.query_ids, truth.vocabulary, f"runs/{row}")
-            rankings[gallery] = Ranking(truth=truth, ranked_QR=ranked_QR)
-        if not rankings[gallery].truth.hidden:
-            columns[reading_name] = reading.read(rankings[gallery])
-    return Tested(name=name, row=row, split=queries.split, columns=columns, rankings=rankings)
+    cfg = job.cfg.test
+    found = []
+    for row in _inputs(cfg.inputs, rows) if asked else ():
+        for name in asked:
+            tested = rank_and_read(name, row.name, queries, partial(_runs, job, row, queries))
+            files = _write(job, tested, row, queries)
+            columns = {reading: column.plain() for reading, column in tested.columns.items()}
+            found.append({"protocol": name, "row": row.name, "readings": columns, "files": files})
+    return found
+
+
+def _inputs(asked: str | Sequence[str], rows: Sequence[RankingRow]) -> list[RankingRow]:
+    """The rows that are tested: those named, or (`all`) each that vectors have a known name for."""
+    known = {row.name: row for row in rows if row.name in OUTPUTS}
+    names = list(known) if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
+    for name in names:
+        if name not in known:
+            fix = f"choose of {', '.join(known)}; rows=[...] says which rows are evaluated"
+            raise UserError("no such row to test", f"test.inputs={name}", fix)
+    return [known[name] for name in names]
+
+
+def _runs(job: Job, row: RankingRow, queries: Queries, gallery: str) -> pa.Table:
+    """Publish and return the `runs` table of a row over a gallery."""
+    runs = row.runs(queries, gallery, DEPTH, "ranked")
+    made_from = fingerprint(queries.origin, row.fingerprint, gallery, DEPTH)
+    TableStore(job.root / "runs" / f"{row.name}-in-{gallery}", "runs").publish(runs, made_from)
+    return runs
+
+
+def _write(job: Job, tested: Tested, row: RankingRow, queries: Queries) -> list[str]:
+    """Write what users of this benchmark know: vectors and JSON files; returns their names."""
+    annotation = _annotation(job, queries.split)
+    written = known_files(tested, job.cfg.test.reading, annotation)
+    for name, value in written.items():
+        (job.root / name).write_json(value)
+    if BENCHMARKS[tested.name].vectors and tested.columns:
+        query_QD, target_QD = row.vectors(queries)
+        names = (OUTPUTS[row.name].features, OUTPUTS[row.name].targets)
+        for name, values in zip(names, (query_QD, target_QD), strict=True):
+            _save(job.root / name, values)
+        AnnotatedRows.of(annotation, queries.triplets).write(job.root / ROWS)
+        return [*names, ROWS, *written]
+    return list(written)
+
+
+def _save(place: Place, values_ND: np.ndarray) -> None:
+    file = io.BytesIO()
+    np.save(file, values_ND.astype(np.float32), allow_pickle=False)
+    place.write_bytes(file.getvalue())
+
+
+def _annotation(job: Job, split: str) -> str:
+    """Name of the annotation file of the split, where the data set has one a split."""
+    return PurePath(str((job.cfg.data.get("files") or {}).get(split, job.cfg.data.name))).name

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from omegaconf import OmegaConf
 
 from covr.embed.quarantine import Quarantine
 from covr.embed.read import pooled
 from covr.embed.refused import refused
 from covr.errors import UserError
+from covr.evaluate.benchmarks import benchmark_names, run_benchmarks
 from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
-from covr.evaluate.rank import rank_embeddings, rank_randomly
+from covr.evaluate.rank import Own, rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
 from covr.evaluate.trec import qrels_lines, run_lines
 from covr.job import Job
@@ -44,12 +46,14 @@ BATCH = 256
 def evaluate(job: Job) -> dict[str, Any]:
     """Rank, judge and report `cfg.rows` on `cfg.test.split`; the composed retriever becomes a registered version.
 
-    Writes the `runs` tables, results.json, run.trec, qrels.trec and report.html under the storage root.
+    Writes the `runs` tables, results.json, run.trec, qrels.trec and report.html under the storage root, and the files
+    that the benchmarks of `cfg.test.benchmarks` are known by. Where the split's answers are hidden, only the last.
 
     Raises:
         UserError: a step before this one was not run, or an option is unknown.
     """
     cfg = job.cfg.test
+    asked = benchmark_names(cfg.benchmarks, job.cfg.data.name)
     if cfg.protocol not in PROTOCOLS:
         raise UserError("no such protocol", f"test.protocol={cfg.protocol}", f"choose one of {', '.join(PROTOCOLS)}")
     if cfg.depth < DEEPEST:
@@ -57,11 +61,28 @@ def evaluate(job: Job) -> dict[str, Any]:
     if MAIN not in job.cfg.rows:
         raise UserError(f"the row {MAIN!r} is what the others are compared with", "rows", f"add {MAIN}")
     rows = [Row(job, name) for name in job.cfg.rows]
-    queries = _covered(job, Queries.read(job.root, cfg.split), rows)
+    every = _covered(job, Queries.read(job.root, cfg.split).tagged(cfg.only), rows)
+    queries = every.answerable()
+    settings = {"test": OmegaConf.to_container(cfg), "rows": list(job.cfg.rows), "seed": job.cfg.seed}
+    inputs = {"queries": every.origin, **{row.name: row.fingerprint for row in rows}}
+    if not len(queries):
+        if not asked:
+            fix = "choose a split with answers, or test=cirr or test=circo for the files that their servers take"
+            raise UserError("the right answers of this split are hidden", f"test.split={cfg.split}", fix)
+        return job.step(
+            "evaluate",
+            settings=settings,
+            inputs=inputs,
+            outputs=[job.root / "results.json"],
+            work=lambda run: _without_answers(job, asked, every, rows),
+        )
+    if left_out := len(every) - len(queries):
+        say(f"  {left_out} of {len(every)} queries have no right answer but their own clip: left out")
 
     def work(run: RunLogger) -> dict[str, Any]:
         _rank(job, queries, rows)
         results = _judge(job, queries)
+        results["benchmarks"] = run_benchmarks(job, asked, every, rows)
         (job.root / "results.json").write_json(results)
         answers = TableStore(job.root / "runs" / MAIN, "runs").read()
         (job.root / "run.trec").write_bytes(run_lines(answers, MAIN))
@@ -82,12 +103,20 @@ def evaluate(job: Job) -> dict[str, Any]:
 
     return job.step(
         "evaluate",
-        settings={"test": dict(cfg), "rows": list(job.cfg.rows), "seed": job.cfg.seed},
-        inputs={"queries": queries.origin, **{row.name: row.fingerprint for row in rows}},
+        settings=settings,
+        inputs=inputs,
         outputs=[job.root / name for name in OUTPUTS],
         tags={"protocol": cfg.protocol, "gallery": queries.gallery},
         work=work,
     )
+
+
+def _without_answers(job: Job, asked: Sequence[str], queries: Queries, rows: Sequence[Row]) -> dict[str, Any]:
+    """The files that a benchmark's server takes, and results.json without a number."""
+    written = run_benchmarks(job, asked, queries, rows)
+    facts = {"data": job.cfg.data.name, "split": job.cfg.test.split, "protocol": job.cfg.test.protocol}
+    (job.root / "results.json").write_json({**facts, "gallery": queries.gallery, "rows": [], "benchmarks": written})
+    return {"queries": len(queries)}
 
 
 def _covered(job: Job, queries: Queries, rows: Sequence[Row]) -> Queries:
@@ -127,22 +156,27 @@ class Row:
         cuda = self.job.cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
         return ComposedRetriever.load(self.place).to("cuda" if cuda else "cpu")
 
-    def runs(self, queries: Queries, protocol: Protocol, depth: int) -> pa.Table:
-        """Answer every query over its gallery with the best `depth` clips, as a `runs` table."""
+    def runs(self, queries: Queries, gallery: str, depth: int, own: Own) -> pa.Table:
+        """Answer every query over its gallery of this name with the best `depth` clips, as a `runs` table."""
         parts = []
-        for group, clips in queries.groups(protocol):
+        for group, clips in queries.groups(gallery):
             asked = {
                 "query_ids": group.triplets["query_id"].to_pylist(),
                 "query_clips": group.triplets["query_clip"].to_pylist(),
                 "gallery_clips": clips,
                 "depth": depth,
-                "keep_own": protocol == "published",
+                "own": own,
             }
             if self.name == CHANCE:
                 parts.append(rank_randomly(seed=self.job.cfg.seed, **asked))
             else:
                 parts.append(rank_embeddings(self._queries(group), self._targets(clips), **asked))
         return pa.concat_tables(parts)
+
+    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, D) each: the vectors of the queries and of their annotated answers."""
+        targets = [clips[0] for clips in queries.triplets["target_clips"].to_pylist()]
+        return self._queries(queries), self._targets(targets)
 
     @torch.inference_mode()
     def _queries(self, queries: Queries) -> np.ndarray:
@@ -177,7 +211,8 @@ def _rank(job: Job, queries: Queries, rows: Sequence[Row]) -> None:
 
 def _publish(job: Job, row: Row, queries: Queries, protocol: Protocol, name: str, depth: int) -> None:
     made_from = fingerprint(queries.origin, row.fingerprint, protocol, depth)
-    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol, depth), made_from)
+    own: Own = "last" if protocol == "published" else "left out"
+    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol, depth, own), made_from)
 
 
 def _name(row: str, protocol: Protocol) -> str:
@@ -199,6 +234,7 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
     wordings = {MAIN: judged({"corrected": WORDINGS}, every)}
     again = Comparison(every, cfg.bootstrap, job.cfg.seed).rows(wordings)[0]
     main = next(row for row in rows if row["row"] == MAIN)
+    coverage = job.root / "tables" / "coverage.json"
     main["wordings"] = {key: again[key] for key in ("queries", "metrics", "interval")}
     return {
         "data": job.cfg.data.name,
@@ -206,6 +242,7 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
         "protocol": cfg.protocol,
         "gallery": queries.gallery,
         "coverage": queries.coverage and asdict(queries.coverage),
+        "data_coverage": coverage.read_json() if coverage.exists() else None,
         "rows": rows,
     }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from covr.evaluate.benchmarks import Tested
 from covr.evaluate.metrics import DEEPEST, MAP_AT, RECALL_AT
 from covr.evaluate.protocols.cirr import SUBSET_AT
+from covr.evaluate.tested import Tested
 from covr.evaluate.vectors import OUTPUTS, recalls_json
 
 RETRIEVED = 5  # answers a query in TF-CoVR's detailed file

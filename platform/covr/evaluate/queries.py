@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from covr.errors import UserError
 from covr.evaluate.metrics import Protocol
 from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
+from covr.tables import right_targets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +89,31 @@ class Queries:
             coverage=Coverage(queries=len(kept), queries_given=len(triplets), clips_refused=len(gone)),
         )
 
+    def tagged(self, tags: Mapping[str, str]) -> Queries:
+        """Only the queries that have all these tags.
+
+        Raises:
+            UserError: none has.
+        """
+        for name, value in tags.items():
+            chosen = [tag == value for tag in self.tag(name)]
+            if not any(chosen):
+                known = sorted({tag for tag in self.tag(name) if tag})
+                fix = f"choose one of {', '.join(known)}" if known else "leave it out"
+                raise UserError("no query has this tag", f"test.only.{name}={value}", fix)
+            self = replace(
+                self,
+                triplets=self.triplets.filter(pa.array(chosen)),
+                origin=fingerprint(self.origin, name, value),
+            )
+        return self
+
+    def answerable(self) -> Queries:
+        """The queries with a right answer other than their own clip; none where the answers are hidden."""
+        right, own = right_targets(self.triplets).to_pylist(), self.triplets["query_clip"].to_pylist()
+        chosen = [bool(set(targets) - {clip}) for targets, clip in zip(right, own, strict=True)]
+        return self if all(chosen) else replace(self, triplets=self.triplets.filter(pa.array(chosen)))
+
     @property
     def gallery(self) -> str:
         """The name of the corrected protocol's gallery, or how many there are."""
@@ -98,8 +124,8 @@ class Queries:
         """Whether every query names a gallery of this kind."""
         return None not in self._named(name)
 
-    def groups(self, protocol: Protocol) -> Iterator[tuple[Queries, list[str]]]:
-        """Queries that name the same gallery for a protocol, with its rows' clip ids (repeated where the rows are)."""
+    def groups(self, protocol: str) -> Iterator[tuple[Queries, list[str]]]:
+        """Queries that share a gallery of this name, with its rows' clip ids (repeated where the rows are)."""
         each = pa.array(self._gallery_of_each(protocol))
         for name in sorted(set(each.to_pylist())):
             clips = self.galleries.filter(pc.equal(self.galleries["gallery_id"], name))["clip_id"].to_pylist()
@@ -127,7 +153,7 @@ class Queries:
         """A tag of each query; None where it has none."""
         return [dict(tags or ()).get(name) for tags in self.triplets["tags"].to_pylist()]
 
-    def _gallery_of_each(self, protocol: Protocol) -> list[str]:
+    def _gallery_of_each(self, protocol: str) -> list[str]:
         named = self._named(protocol)
         if None in named:
             lacking = self.triplets["query_id"][named.index(None)].as_py()

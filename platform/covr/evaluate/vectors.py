@@ -1,7 +1,7 @@
 """WebVid-CoVR's two-step evaluation: from files of query and target vectors to recalls, with no model and no video.
 
 Q queries, D dimensions. `query_feat.npy` (`query_feat_txt_only.npy` where the text alone asked) has a row for each row
-of the annotations, `target_feat.npy` the vector of that row's target.
+of the annotations, `target_feat.npy` the vector of that row's target; `query_feat.json` says which clips they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from covr.evaluate.ranking import Column, Ranking
 from covr.evaluate.truth import Truth
 from covr.storage import Place
 
-TARGETS, ROWS = "target_feat.npy", "query_feat.json"
+ROWS = "query_feat.json"
 DEPTH = 4 * max(RECALL_AT)  # ranks kept: the masked ones and repeated targets are dropped from them
 BLOCK = 1 << 24  # scores held at once
 
@@ -32,13 +32,18 @@ class Output:
     """The names under which one input's vectors and recalls are known."""
 
     features: str
+    targets: str
     recalls: str
 
 
 OUTPUTS = {
-    "composed": Output(features="query_feat.npy", recalls="recalls.json"),
-    "text-only": Output(features="query_feat_txt_only.npy", recalls="recalls_txt_only.json"),
-    "video-only": Output(features="query_feat_vis_only.npy", recalls="recalls_vis_only.json"),
+    "composed": Output(features="query_feat.npy", targets="target_feat.npy", recalls="recalls.json"),
+    "text-only": Output(
+        features="query_feat_txt_only.npy", targets="target_feat_txt_only.npy", recalls="recalls_txt_only.json"
+    ),
+    "video-only": Output(
+        features="query_feat_vis_only.npy", targets="target_feat_vis_only.npy", recalls="recalls_vis_only.json"
+    ),
 }
 """By the row of the comparison that asks."""
 
