@@ -80,7 +80,9 @@ def test_dense_descriptions_are_texts_and_answers_may_be_hidden(tmp_path):
     rows = webvid_rows(4, 20)
     hidden = "txt1,txt2,sim_txt,pth1,edit,scores\n" + "".join(f"a,b,0.9,{row['pth1']},make it red,[]\n" for row in rows)
     path.write_text(hidden)
-    dataset = build(compose(overrides).data).read(Place(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"header, field pth2"):
+        build(compose(overrides).data).read(Place(tmp_path / "out"))
+    dataset = build(compose([*overrides, "data.without_targets=[test]"]).data).read(Place(tmp_path / "out"))
     validate(dataset)
     assert [row["target_clips"] for row in queries(dataset, "test").values()] == [[]] * 4
 

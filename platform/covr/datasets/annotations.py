@@ -12,25 +12,30 @@ import difflib
 import io
 import json
 import math
+import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Literal
 
 from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.storage import Place
 
 FIX = "fetch the file again, or correct it"
+REFUSED = ("Cc", "Cs")
+"""Unicode categories that no text holds: control characters, and surrogates (bytes that are not UTF-8)."""
 _INTEGER_DIGITS = 18  # fits 64 bits
 
 
 class Record:
     """One row: typed access to its fields, each of which raises UserError where the value is of another type."""
 
-    __slots__ = ("_file", "_line", "fields", "row")
+    __slots__ = ("_file", "_inside", "_line", "fields", "row")
 
-    def __init__(self, fields: Mapping[str, Any], file: str, row: int, line: int | None = None) -> None:
-        self.fields, self._file, self._line = fields, file, line
+    def __init__(
+        self, fields: Mapping[str, Any], file: str, row: int, line: int | None = None, inside: str = ""
+    ) -> None:
+        self.fields, self._file, self._line, self._inside = fields, file, line, inside
         self.row = row
         """Position in the file, from 1."""
 
@@ -40,7 +45,7 @@ class Record:
     def refuse(self, field: str, problem: str) -> UserError:
         """The error that names this row and `field`."""
         line = "" if self._line is None else f" (line {self._line})"
-        return UserError(problem, f"{self._file}, row {self.row}{line}, field {field}", FIX)
+        return UserError(problem, f"{self._file}, row {self.row}{line}, field {self._inside}{field}", FIX)
 
     def _get(self, field: str) -> Any:
         if field not in self.fields:
@@ -54,8 +59,8 @@ class Record:
             raise self.refuse(field, f"not a text but {_short(value)}")
         if not value.strip() and not empty:
             raise self.refuse(field, "an empty text")
-        if not value.isprintable() and any(unicodedata.category(c) == "Cc" and c not in "\t\n\r" for c in value):
-            raise self.refuse(field, f"a control character in {_short(value)}")
+        if not value.isprintable() and any(unicodedata.category(c) in REFUSED and c not in "\t\n\r" for c in value):
+            raise self.refuse(field, f"a control character, or bytes that are not UTF-8, in {_short(value)}")
         return value
 
     def name(self, field: str) -> str:
@@ -116,7 +121,7 @@ class Record:
         found = self._list(field)
         if not found and not empty:
             raise self.refuse(field, "an empty list of texts")
-        return [Record({field: text}, self._file, self.row, self._line).text(field) for text in found]
+        return [Record({field: text}, self._file, self.row, self._line, self._inside).text(field) for text in found]
 
     def mapping(self, field: str) -> dict[str, Any]:
         """A dict with string keys."""
@@ -131,7 +136,7 @@ class Record:
 
     def record(self, field: str) -> Record:
         """A dict with string keys, as a record of its own."""
-        return Record(self.mapping(field), self._file, self.row, self._line)
+        return Record(self.mapping(field), self._file, self.row, self._line, f"{self._inside}{field}.")
 
     def records(self, field: str) -> Iterator[Record]:
         """A list of objects, each a record of its own that is named by its position."""
@@ -177,27 +182,24 @@ def read_csv(
         dialect: `comma` with quoted fields, or `tab` without quotes.
 
     Raises:
-        UserError: a missing column, a row with more or fewer fields, bytes that are not UTF-8, an unclosed quote.
+        UserError: a missing column, a row with more or fewer fields, an unclosed quote.
     """
     file = str(place)
-    if not place.exists() or place.is_dir():
-        raise UserError("no such annotation file", file, "see docs/datasets.md for the layout below data.root")
+    _require(place)
     csv.field_size_limit(LIMITS.max_field_chars)
-    with place.open() as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
-        # A tab-separated file has no quotes: one that stands in a caption is a character like others.
-        if dialect == "comma":
-            reader = csv.reader(text, strict=True)
-        else:
-            reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    with place.open() as binary, _text(binary) as text:
+        pending: list[str] = []  # lines of the row that is being read
         names = list(columns) if not header else None
         row = 0
+        reader = _reader(_kept(text, pending), dialect)
         while True:
+            pending.clear()
             try:
                 values = next(reader, None)
-            except UnicodeDecodeError as error:
-                raise UserError(f"not UTF-8 ({error.reason})", f"{file}, after line {reader.line_num}", FIX) from None
             except csv.Error as error:
-                where = f"{file}, row {row + 1} (line {reader.line_num})"
+                where = (
+                    f"{file}, row {row + 1} (line {reader.line_num}), field {_at(pending, dialect, names or columns)}"
+                )
                 raise UserError(f"not readable as CSV ({error})", where, FIX) from None
             if values is None:
                 break
@@ -208,7 +210,7 @@ def read_csv(
                 continue
             row += 1
             if len(values) != len(names):
-                at = names[len(values)] if len(values) < len(names) else names[-1]
+                at = names[min(len(values), len(names) - 1)]
                 where = f"{file}, row {row} (line {reader.line_num}), field {at}"
                 raise UserError(f"{len(values)} fields instead of {len(names)}", where, FIX)
             yield Record(dict(zip(names, values, strict=True)), file, row, reader.line_num)
@@ -216,16 +218,48 @@ def read_csv(
         raise UserError("the file is empty", f"{file}, row 1, field {columns[0]}", FIX)
 
 
+def _require(place: Place) -> None:
+    if not place.exists() or place.is_dir():
+        raise UserError("no such annotation file", str(place), "see docs/datasets.md for the layout below data.root")
+
+
+def _text(binary: IO[bytes]) -> io.TextIOWrapper:
+    # Bytes that are not UTF-8 become lone surrogates, which `Record` refuses where they stand, by row and field.
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _reader(lines: Iterable[str], dialect: str, strict: bool = True) -> Any:
+    if dialect == "comma":
+        return csv.reader(lines, strict=strict)
+    # A tab-separated file has no quotes: one that stands in a caption is a character like others.
+    return csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=strict)
+
+
+def _kept(lines: Iterable[str], pending: list[str]) -> Iterator[str]:
+    for line in lines:
+        pending.append(line)
+        yield line
+
+
+def _at(lines: list[str], dialect: str, names: Sequence[str]) -> str:
+    """The field at which reading a row failed: where text follows a closing quote, else the last that was begun."""
+    text = "".join(lines)
+    stray = re.search(r'(?:^|,)"(?:[^"]|"")*"(?=[^,"\r\n])', text)
+    begun = max((len(row) for row in _reader([text[: stray.end()] if stray else text], dialect, False)), default=1)
+    return names[min(max(begun, 1), len(names)) - 1]
+
+
 def _header(found: list[str], wanted: Sequence[str], file: str) -> list[str]:
     names = [name.strip() for name in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError("the column stands there twice", f"{file}, header, field {name}", FIX)
     for name in wanted:
-        if names.count(name) != 1:
+        if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            problem = "no such column" if name not in names else "the column stands there twice"
-            hint = f"; is it {near[0]!r}?" if near and name not in names else ""
-            raise UserError(
-                problem, f"{file}, header, field {name}", f"{FIX}; found are {', '.join(names)[:200]}{hint}"
-            )
+            hint = f"; is it {near[0]!r}?" if near else ""
+            fix = f"found are {', '.join(names)[:200]}{hint}"
+            raise UserError("no such column", f"{file}, header, field {name}", fix)
     return names
 
 
@@ -233,10 +267,9 @@ def read_json(place: Place) -> Any:
     """The value of a JSON file.
 
     Raises:
-        UserError: not UTF-8, not JSON (with the line), a key twice in one object, or a number that is not finite.
+        UserError: not JSON (with the line), a key twice in one object, or a number that is not finite.
     """
-    if not place.exists() or place.is_dir():
-        raise UserError("no such annotation file", str(place), "see docs/datasets.md for the layout below data.root")
+    _require(place)
     return _json(place.read_bytes(), str(place))
 
 
@@ -259,8 +292,7 @@ def read_json_lines(place: Place) -> Iterator[Record]:
     Raises:
         UserError: as of `read_json`, naming the line.
     """
-    if not place.exists() or place.is_dir():
-        raise UserError("no such annotation file", str(place), "see docs/datasets.md for the layout below data.root")
+    _require(place)
     with place.open() as file:
         for row, line in enumerate(file, 1):
             if row == 1:
@@ -297,10 +329,10 @@ def _json(data: bytes, where: str) -> Any:
         raise UserError(f"the number {constant} is not finite", where, FIX)
 
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=once, parse_constant=refuse)
-    except UnicodeDecodeError as error:
-        raise UserError(f"not UTF-8 ({error.reason} at byte {error.start})", where, FIX) from None
+        return json.loads(
+            data.decode("utf-8-sig", errors="surrogateescape"), object_pairs_hook=once, parse_constant=refuse
+        )
     except json.JSONDecodeError as error:
         raise UserError(f"not JSON ({error.msg})", f"{where}, line {error.lineno}", FIX) from None
     except (RecursionError, ValueError) as error:
-        raise UserError(f"not readable JSON ({error})", where, FIX) from None
+        raise UserError(f"not readable JSON ({error})", f"{where}, line 1", FIX) from None

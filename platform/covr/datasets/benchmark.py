@@ -42,6 +42,8 @@ class Benchmark:
     kind: ClassVar[Literal["video", "image"]] = "video"
     by: ClassVar[Literal["path", "stem"]] = "path"
     known_splits: ClassVar[tuple[str, ...]] = SPLITS
+    hidden: ClassVar[tuple[str, ...]] = ()
+    """Splits whose answers are not published: their target fields may be absent."""
 
     def __post_init__(self) -> None:
         for split in self.splits:

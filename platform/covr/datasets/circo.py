@@ -29,6 +29,7 @@ class CIRCO(Benchmark):
     images: str = "COCO2017_unlabeled/unlabeled2017"
 
     kind: ClassVar[Literal["video", "image"]] = "image"
+    hidden: ClassVar[tuple[str, ...]] = ("test",)
     known_splits: ClassVar[tuple[str, ...]] = ("val", "test")
 
     def annotation_files(self) -> Iterator[str]:
@@ -43,7 +44,7 @@ class CIRCO(Benchmark):
         rows.gallery(GALLERY, [self._clip(image, split, rows) for image in sorted(images)])
         place = self.place / self.annotations.format(split=split)
         for record in read_records(place):
-            reference, targets = record.integer("reference_img_id"), self._targets(record)
+            reference, targets = record.integer("reference_img_id"), self._targets(record, split)
             if reference in targets:
                 raise record.refuse("gt_img_ids", "the reference is among the answers")
             for field, image in (("reference_img_id", reference), *(("gt_img_ids", image) for image in targets)):
@@ -51,7 +52,7 @@ class CIRCO(Benchmark):
                     raise record.refuse(field, f"{image} is not an image of the gallery")
             number = record.integer("id")
             rows.text(rows.query_id(split, number), "shared_concept", record.text("shared_concept"))
-            aspects = record.texts("semantic_aspects", empty=True) if "semantic_aspects" in record else []
+            aspects = record.texts("semantic_aspects", empty=True) if targets else []
             rows.query(
                 split,
                 number,
@@ -65,9 +66,9 @@ class CIRCO(Benchmark):
     def _clip(self, image: int, split: str, rows: Rows) -> str:
         return rows.clip(str(image), split, f"{self.images}/{image:012d}")
 
-    def _targets(self, record: Record) -> list[int]:
+    def _targets(self, record: Record, split: str) -> list[int]:
         """The annotated image, then the others; none where they are hidden."""
-        if "target_img_id" not in record:
+        if split in self.hidden and "target_img_id" not in record:
             return []
         target, answers = record.integer("target_img_id"), record.integers("gt_img_ids")
         if target not in answers:

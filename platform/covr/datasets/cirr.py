@@ -34,6 +34,7 @@ class CIRR(Benchmark):
     """Below `images`, where each split's images lie."""
 
     kind: ClassVar[Literal["video", "image"]] = "image"
+    hidden: ClassVar[tuple[str, ...]] = ("test",)
     by: ClassVar[Literal["path", "stem"]] = "stem"
 
     def _file(self, pattern: str, split: str) -> str:
@@ -63,7 +64,7 @@ class CIRR(Benchmark):
             set_id, members = str(image_set.integer("id")), image_set.names("members")
             if len(set(members)) != SET_SIZE:
                 raise record.refuse("img_set", f"not {SET_SIZE} different images")
-            grades = _grades(record)
+            grades = {} if split in self.hidden and "target_hard" not in record else _grades(record)
             for name in dict.fromkeys([reference, *members, *grades]):
                 if official and name not in official:
                     raise record.refuse("img_set", f"{name} is not among the images of the split")
@@ -95,9 +96,7 @@ class CIRR(Benchmark):
 
 
 def _grades(record: Record) -> dict[str, float]:
-    """Grade of each target, the hard one first; none where they are hidden."""
-    if "target_hard" not in record:
-        return {}
+    """Grade of each target, the hard one first."""
     hard = record.name("target_hard")
     if hard == record.name("reference"):
         raise record.refuse("target_hard", "the target is the reference")

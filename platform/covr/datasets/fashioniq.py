@@ -29,6 +29,7 @@ class FashionIQ(Benchmark):
     images: str = "images"
 
     kind: ClassVar[Literal["video", "image"]] = "image"
+    hidden: ClassVar[tuple[str, ...]] = ("test",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +61,8 @@ class FashionIQ(Benchmark):
             if len(captions) != 2:
                 raise record.refuse("captions", f"{len(captions)} captions instead of 2")
             candidate = record.name("candidate")
-            targets = [record.name("target")] if "target" in record else []
+            unknown = split in self.hidden and "target" not in record
+            targets = [] if unknown else [record.name("target")]
             for field, image in (("candidate", candidate), *(("target", target) for target in targets)):
                 if image not in in_gallery:
                     raise record.refuse(field, f"{image} is not in the split's list of images")

@@ -10,12 +10,12 @@ from covr.datasets.annotations import read_csv
 from covr.datasets.benchmark import Benchmark
 from covr.datasets.rows import Rows
 
-COLUMNS = ("txt1", "txt2", "sim_txt", "pth1", "edit", "scores")
+COLUMNS = ("txt1", "txt2", "sim_txt", "pth1", "pth2", "edit", "scores")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebVid(Benchmark):
-    """One CSV a split: `txt1,txt2,sim_txt,pth1,pth2,edit,scores`; `pth2` is absent where the answers are hidden.
+    """One CSV a split: `txt1,txt2,sim_txt,pth1,pth2,edit,scores`; `pth2` may lack in `without_targets`.
 
     `scores` become target_weights, null where the list is empty. Galleries of a query: `corrected` (the split's
     targets, each once) and, for val and test, `published` (one row per annotation).
@@ -29,6 +29,9 @@ class WebVid(Benchmark):
     text_kind: Literal["caption", "description"] = "caption"
     """What `txt1` is; `txt2` is a caption in both sets."""
 
+    without_targets: tuple[str, ...] | list[str] = ()
+    """Splits whose file may lack `pth2`: their answers are hidden."""
+
     def annotation_files(self) -> Iterator[str]:
         yield from (self.files[split] for split in self.splits)
 
@@ -39,7 +42,8 @@ class WebVid(Benchmark):
         folder, targets = self.videos[split], []
         corrected, published = f"{self.name}/{split}/targets", f"{self.name}/{split}/annotations"
         galleries = {"corrected": corrected} if split == "train" else {"corrected": corrected, "published": published}
-        for record in read_csv(self.place / self.files[split], COLUMNS):
+        columns = [name for name in COLUMNS if name != "pth2" or split not in self.without_targets]
+        for record in read_csv(self.place / self.files[split], columns):
             record.number("sim_txt")
             number, query_clip = record.row - 1, record.name("pth1")
             rows.clip(query_clip, split, f"{folder}/{query_clip}")
