@@ -134,7 +134,8 @@ def damage_json(text: str, fields: tuple[str, ...], draw: random.Random, by_line
             return dump(), rf"row {row + 1}"
         case 5:
             data = dump()
-            return data[: draw.randrange(1, len(data) - 2)], r"row \d+|line \d+"
+            cut = data[: draw.randrange(1, len(data) - 2)].rstrip(b"\n}")  # inside a line: a whole one less is no fault
+            return cut, r"row \d+|line \d+"
         case 6:
             name = f'"{field}": '
             return dump().replace(name.encode(), f"{name}NaN, {name}".encode(), 1), r"NaN|field"
