@@ -35,8 +35,10 @@ def connect(machine: DictConfig) -> Cluster:
             _check_listens(address)
         # Ray tells at length that its token authentication is on, as we want it.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-        # Workers inherit these: progress lines of Ray Data go to a log file, not between our own.
-        quiet = {"env_vars": {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}}
+        # Workers inherit these. Idle OpenMP threads must sleep, not spin: where another process has a core, a step of
+        # two threads took fourteen times as long as a step of one, and takes the same time with this.
+        workers = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
+        quiet = {"env_vars": workers}  # progress lines of Ray Data go to a log file, not between our own
         try:
             if joins:
                 ray.init(

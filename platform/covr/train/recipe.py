@@ -91,7 +91,7 @@ class Recipe:
         described: list[dict[str, Any]] = [
             {"params": members, "weight_decay": decay, "lr_scale": scale} for (scale, decay), members in groups.items()
         ]
-        return torch.optim.AdamW(described, lr=self.lr)
+        return torch.optim.AdamW(described, lr=self.lr, fused=True)
 
     def learning_rate(self, step: int, num_steps: int) -> float:
         """Of global step `step`, from 0, of `num_steps`, which are a multiple of `max_epochs`."""
