@@ -1,4 +1,4 @@
-# make demo | make test | make serve | make drills | make lock
+# make demo | make test | make serve | make drills | make bench-quick | make lock
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c 'import sys; raise SystemExit(not (3,11) <= sys.version_info[:2] <= (3,12))' 2>/dev/null && echo $$p && break; done)
 FAISS ?= cpu
 OUT ?= out/demo
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(FAISS)
 
-.PHONY: install demo serve test lint drills lock clean
+.PHONY: install demo serve test lint drills bench-quick lock clean
 
 install: $(STAMP)
 
@@ -37,6 +37,9 @@ test: lint
 
 drills: install
 	$(BIN)/python -m pytest -q -m drill
+
+bench-quick: install
+	$(BIN)/python benchmarks/train_step.py --pairs 3 --steps 200
 
 lock: install
 	{ sed -n '/^#/p' requirements.lock; $(BIN)/python -m pip freeze --exclude-editable | grep -v '^faiss'; } > requirements.lock.new

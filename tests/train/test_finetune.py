@@ -19,3 +19,15 @@ def test_an_unknown_row_is_named_with_the_known_ones(tmp_path):
 def test_the_step_before_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no stage-1 encoder .*run jobs/pretrain.py first"):
         finetune(job(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model/loss_terms=si_ti+si_tm", r"stage 2 has no such target \[model.loss_terms.si_tm\]"),
+        ("model.loss_terms.si_ti=0", r"stage 2 needs the clips as targets \[model.loss_terms.si_ti\]"),
+    ],
+)
+def test_a_target_that_stage_2_does_not_have_is_named(tmp_path, option, message):
+    with pytest.raises(UserError, match=message):
+        finetune(job(tmp_path, option))

@@ -57,6 +57,7 @@ def finetune(job: Job) -> dict[str, Any]:
         if row not in FUSION_OF:
             raise UserError(f"no row {row!r}", "rows", f"choose from {', '.join([*FUSION_OF, CHANCE])}")
     check_two_stage(job.cfg.model)
+    _loss_terms(job.cfg.model)
     model_place = job.root / "pretrain" / "model"
     if not model_place.is_dir():
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
@@ -82,7 +83,9 @@ def _train(
     inputs: dict[str, str],
 ) -> dict[str, Any]:
     model, out = job.cfg.model, job.root / "retrievers" / row
-    terms = _loss_terms(model, row)
+    terms = _loss_terms(model)
+    if row == "video-only" and terms.pop("si_tc", None):  # no text encoder, no vectors of captions
+        say(f"[dim]finetune/{row}: reads no text, and is trained without si_tc[/dim]")
     if "si_tc" in terms:
         inputs = {**inputs, "texts": TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()}
     settings = {
@@ -131,19 +134,14 @@ def _train(
     return job.step(f"finetune/{row}", settings=settings, inputs=inputs, outputs=[out / "config.json"], work=work)
 
 
-def _loss_terms(model: DictConfig, row: str) -> dict[str, float]:
-    """Weights of the targets that a row is trained against, those of weight 0 left out.
-
-    Without a text encoder there are no vectors of captions: such a row is trained against clips alone.
-    """
+def _loss_terms(model: DictConfig) -> dict[str, float]:
+    """Weights of the targets that the rows are trained against, those of weight 0 left out."""
     terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight}
     for name in terms:
         if name not in ("si_ti", "si_tc"):
             raise UserError("stage 2 has no such target", f"model.loss_terms.{name}", "set it to 0")
-    if row == "video-only" and terms.pop("si_tc", None):
-        say(f"[dim]finetune/{row}: reads no text, so that si_tc is left out[/dim]")
-    if not terms:
-        raise UserError("every target has weight 0", "model.loss_terms", "give si_ti or si_tc a weight")
+    if "si_ti" not in terms:
+        raise UserError("stage 2 needs the clips as targets", "model.loss_terms.si_ti", "give it a weight above 0")
     return terms
 
 
