@@ -84,7 +84,8 @@ def _train(
 ) -> dict[str, Any]:
     model, out = job.cfg.model, job.root / "retrievers" / row
     terms = _loss_terms(model)
-    if row == "video-only" and terms.pop("si_tc", None):  # no text encoder, no vectors of captions
+    if row == "video-only" and "si_tc" in terms:  # no text encoder, no vectors of captions
+        del terms["si_tc"]
         say(f"[dim]finetune/{row}: reads no text, and is trained without si_tc[/dim]")
     if "si_tc" in terms:
         inputs = {**inputs, "texts": TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()}
