@@ -61,13 +61,29 @@ def read_checkpoint(path: str | Path | Place) -> CheckpointFile:
         head = file.read(16)
         file.seek(0)
         if head[:4] == b"PK\x03\x04":
-            return _read_zip(file, name)
+            return _checkpoint(*_zip_content(file, name), name)
         if len(head) >= 9 and head[8:9] == b"{":
             return _read_safetensors(file, name)
-        return _read_legacy(file, name)
+        return _checkpoint(*legacy_content(file, name), "legacy", name)
 
 
-def _read_zip(file: IO[bytes], name: str) -> CheckpointFile:
+def read_saved(place: Place) -> Any:
+    """What `torch.save` wrote: tensors and plain containers; anything else in it stays inert.
+
+    Raises:
+        UserError: no such file, damaged, or carrying code.
+    """
+    name = str(place)
+    if not place.exists() or place.is_dir():
+        raise UserError("no such file", name, "give the path of the published file")
+    with place.open() as file:
+        is_zip = file.read(4) == b"PK\x03\x04"
+        file.seek(0)
+        return (_zip_content(file, name) if is_zip else legacy_content(file, name))[0]
+
+
+def _zip_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...], str]:
+    """The pickled object, the classes that were not imported, and the kind of file."""
     try:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile:
@@ -93,10 +109,15 @@ def _read_zip(file: IO[bytes], name: str) -> CheckpointFile:
 
         content, strangers = load(io.BytesIO(archive.read(f"{root}data.pkl")), storage, name)
         kind = "torchscript" if any(entry.startswith(f"{root}code/") for entry in entries) else "zip"
-    return _checkpoint(content, tuple(strangers), kind, name)
+    return content, tuple(strangers), kind
 
 
-def _read_legacy(file: IO[bytes], name: str) -> CheckpointFile:
+def legacy_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...]]:
+    """The object in torch's older stream of pickles, and the classes that were not imported.
+
+    Raises:
+        UserError: not such a stream, damaged, or carrying code.
+    """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     storages: dict[str, torch.Tensor] = {}
@@ -125,7 +146,7 @@ def _read_legacy(file: IO[bytes], name: str) -> CheckpointFile:
             raise UserError(f"storage {key} is cut short", name, "the file is truncated; fetch it again")
         if data:
             target.copy_(torch.frombuffer(bytearray(data), dtype=target.dtype))
-    return _checkpoint(content, tuple(strangers), "legacy", name)
+    return content, tuple(strangers)
 
 
 def _read_safetensors(file: IO[bytes], name: str) -> CheckpointFile:

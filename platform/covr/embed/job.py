@@ -9,13 +9,16 @@ from typing import Any
 from omegaconf import DictConfig
 
 from covr.clips.decode import version
+from covr.config.compose import build
 from covr.embed.features import FEATURES, Features
 from covr.embed.pipeline import keep, stream, todo
 from covr.embed.plan import Accelerator
 from covr.embed.quarantine import Quarantine
+from covr.embed.stored import read_stored
 from covr.errors import UserError
 from covr.job import Job
 from covr.models import load_video
+from covr.models.video.stored import Stored
 from covr.storage import Place, TableStore
 from covr.tracking import RunLogger
 
@@ -36,12 +39,17 @@ def embed(job: Job) -> dict[str, Any]:
     model = job.root / "pretrain/model"
     if not model.exists():
         raise UserError("there is no stage-1 encoder", str(model), "run jobs/pretrain.py first")
-    encoder = load_video(model).fingerprint()
+    video = load_video(model)
+    encoder = video.fingerprint()
     machine = job.cfg.machine
     fresh: list[dict] = []
 
     def work(run: RunLogger) -> dict[str, Any]:
-        result = embed_clips(job.root, model, machine, job.cfg.trainer.accelerator)
+        if isinstance(video, Stored):
+            files = build(job.cfg.model.video).files
+            result = read_stored(job.root, video, files, machine.max_bad_fraction, "frames" in machine.features)
+        else:
+            result = embed_clips(job.root, model, machine, job.cfg.trainer.accelerator)
         run.log_metrics({name: result[name] for name in ("rows", "computed", "reused", "quarantined", "seconds")})
         fresh.append(result)
         return result

@@ -18,8 +18,8 @@ from covr.errors import UserError
 from covr.models import folder
 from covr.models.fusion import Fusion, FusionConfig, Kind, build_fusion
 from covr.models.text import TextConfig, TextEncoder, build_text
-from covr.models.video.aim import AIM, AIMConfig
 from covr.models.video.encoder import VideoEncoder, module_fingerprint, settings
+from covr.models.video.store import restore_video
 from covr.storage import Place
 from covr.tracking.download import local_place
 
@@ -139,7 +139,7 @@ class ComposedRetriever(nn.Module):
 
             return restore_joint(config, state, str(place))
         where = str(place)
-        video = AIM(folder.restore(AIMConfig, config["video"], where)).requires_grad_(False)
+        video = restore_video(config["video"], where).requires_grad_(False)
         text = TextEncoder(folder.restore(TextConfig, config["text"], where), video.dim) if config["text"] else None
         fusion = build_fusion(folder.restore(FusionConfig, config["fusion"], where), video.dim)
         retriever = cls(folder.restore(RetrieverConfig, config["retriever"], where), video, text, fusion)
@@ -209,6 +209,6 @@ one vector of {retriever.video.dim} values, near (cosine) the vectors of the cli
     query = retriever.embed_query(frames, ["show it three times"])   # uint8 RGB (B, T, 3, H, W)
     target = retriever.embed_target(gallery_frames)
 
-Reads {retriever.video.num_frames} {retriever.video.config.sampling} frames of a clip. Fingerprint
+Reads {retriever.video.num_frames} {retriever.video.sampling.kind} frames of a clip. Fingerprint
 {marks["fingerprint"]}, of the target side {marks["target_fingerprint"]}.
 """

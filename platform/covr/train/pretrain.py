@@ -14,7 +14,8 @@ from covr.clips.decode import version
 from covr.cluster.session import Cluster, connect
 from covr.embed.frames import build_frame_cache
 from covr.job import Job
-from covr.models import VideoEncoder, build_video
+from covr.models import VideoEncoder, build_video, save_video
+from covr.models.video.stored import Stored
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
@@ -27,7 +28,8 @@ from covr.train.workers import Workers
 
 
 def pretrain(job: Job) -> dict[str, Any]:
-    """Train `model.video` on the labels of the clips table and save it as `pretrain/model/`.
+    """Train `model.video` on the labels of the clips table and save it as `pretrain/model/`; with model/video=stored
+    only record it there.
 
     Beside it: `classes.json` (the labels, in the order of the classes) and `confusion.json` (test split).
 
@@ -41,6 +43,8 @@ def pretrain(job: Job) -> dict[str, Any]:
     model, out = job.cfg.model, job.root / "pretrain"
     torch.manual_seed(job.cfg.seed)  # as each worker does, so that random parts, if any, are those that are trained
     encoder = build_video(model)  # first of all: absent weights are told before any work
+    if isinstance(encoder, Stored):
+        return _record(job, encoder)
     table = TableStore(job.root / "tables" / "clips", "clips")
     clips = table.require(made_by="ingest")
     settings = {
@@ -78,6 +82,23 @@ def pretrain(job: Job) -> dict[str, Any]:
         return fit(make_task, recipe=recipe, workers=workers, logger=run, checkpoints=out / "checkpoints", name=name)
 
     return job.step("pretrain", settings=settings, inputs=inputs, outputs=[out / "model" / "config.json"], work=work)
+
+
+def _record(job: Job, encoder: Stored) -> dict[str, Any]:
+    """Vectors made elsewhere take stage 1's place; there is nothing to train."""
+    model = job.root / "pretrain" / "model"
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        save_video(encoder, model)
+        return {"encoder": encoder.fingerprint()}
+
+    return job.step(
+        "pretrain",
+        settings=job.cfg.model.video,
+        inputs={"vectors": encoder.config.contents},
+        outputs=[model / "config.json"],
+        work=work,
+    )
 
 
 def _settings(pretrain: DictConfig) -> ActionSettings:

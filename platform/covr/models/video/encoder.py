@@ -70,7 +70,7 @@ class VideoEncoder(nn.Module):
 
 def settings(config: Any) -> dict[str, Any]:
     """What a component's configuration decides, without where its first weights came from."""
-    return {key: value for key, value in asdict(config).items() if key != "weights"}
+    return {key: value for key, value in asdict(config).items() if key not in ("weights", "files")}
 
 
 def module_fingerprint(module: nn.Module, *identity: Any) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from omegaconf import DictConfig
 from timm.models.vision_transformer import checkpoint_filter_fn
@@ -13,6 +16,7 @@ from covr.errors import UserError
 from covr.models import folder
 from covr.models.video.aim import AIM, AIMConfig
 from covr.models.video.encoder import VideoEncoder, settings
+from covr.models.video.stored import Stored, StoredConfig, contents
 from covr.models.weights import find_weights
 from covr.storage import Place
 
@@ -33,22 +37,32 @@ def load_video(place: Place) -> VideoEncoder:
         UserError: no such folder, or a damaged one.
     """
     config, state = folder.read(place, "video encoder")
-    encoder = AIM(folder.restore(AIMConfig, config["config"], str(place)))
+    encoder = restore_video(config["config"], str(place))
     folder.load_exactly(encoder, state, str(place))
     return encoder.eval()
 
 
-def build_video(cfg_model: DictConfig) -> VideoEncoder:
+def restore_video(config: Mapping[str, Any], where: str) -> VideoEncoder:
+    """An encoder, without its weights, from the configuration in a written folder."""
+    if "contents" in config:
+        return Stored(folder.restore(StoredConfig, config, where))
+    return AIM(folder.restore(AIMConfig, config, where))
+
+
+def build_video(cfg_model: DictConfig) -> AIM | Stored:
     """A new encoder as `model.video` and `model.init` say; random parts follow torch's global seed.
 
     `init` is `scratch` (random), `backbone` (the weights shipped for aim-tiny) or `pretrained` (CLIP's image
-    weights at `model.video.weights`, adapters at their start).
+    weights at `model.video.weights`, adapters at their start). With model/video=stored there is nothing to start.
 
     Raises:
         UserError: weights that are not there or do not fit; a model that the jobs do not train.
     """
     check_two_stage(cfg_model)
-    encoder = AIM(build(cfg_model.video))
+    config = build(cfg_model.video)
+    if isinstance(config, StoredConfig):
+        return Stored(replace(config, contents=contents(config.files)))
+    encoder = AIM(config)
     match cfg_model.init:
         case "scratch":
             pass
@@ -100,6 +114,9 @@ def _load_clip(encoder: AIM) -> None:
 
 
 def _card(encoder: VideoEncoder) -> str:
+    if isinstance(encoder, Stored):
+        c = encoder.config
+        return f"# Vectors made elsewhere\n\n{c.source}: {c.dim} values a clip. Fingerprint {encoder.fingerprint()}.\n"
     c = encoder.config
     size = sum(parameter.numel() for parameter in encoder.parameters())
     return f"""---
