@@ -38,7 +38,8 @@ def read_stored(
         As of `covr.embed.job.embed`.
 
     Raises:
-        UserError: other files than recorded, another width, two files that disagree, or more clips without a vector than `max_bad_fraction`.
+        UserError: other files than recorded, another width, files that disagree, or more clips without a vector than
+            `max_bad_fraction`.
     """
     start = time.monotonic()
     if contents(files) != encoder.config.contents:
