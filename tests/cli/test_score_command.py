@@ -11,12 +11,16 @@ import numpy as np
 import published_files
 import pyarrow.parquet as pq
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from covr import tables
 from covr.cli.main import commands
 from covr.errors import UserError
 from covr.evaluate.annotated import read_annotations
+from covr.evaluate.target_folder import read_targets
+from covr.evaluate.vectors import ROWS, AnnotatedRows
+from covr.storage import Place
 
 ANNOTATIONS = {
     "webvid-covr": "annotation/webvid-covr/webvid8m-covr_test.csv",
@@ -78,6 +82,16 @@ def test_perfect_predictions_reach_all_of_every_corrected_metric(protocol, files
             assert {value for metric, value in column["metrics"].items() if "annotated" not in metric} == {100.0}
     shown = covr(*asked)
     assert all(name in shown for name in found)
+
+
+def test_circo_is_scored_without_the_list_of_its_images(files, tmp_path):
+    annotations = files("circo")
+    (tmp_path / "COCO2017_unlabeled/annotations/image_info_unlabeled2017.json").unlink()
+    (tmp_path / "p.json").write_text(json.dumps({"0": [581929, 5, 2], "1": [7]}))
+    asked = ("--protocol", "circo", "--annotations", annotations, "--predictions", tmp_path / "p.json", "--json")
+    metrics = json.loads(covr(*asked))["columns"]["published"]["metrics"]
+    assert metrics["mAP@5"] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 3 + 1 / 3) / 2, abs=1e-5)
+    assert metrics["R@5"] == 50
 
 
 def test_every_form_of_predictions_gives_the_same_numbers(files, tmp_path):
@@ -171,6 +185,37 @@ def test_recalls_from_vectors_alone(name, file, at_1, vectors):
     assert recalls["R50"] == 100.0
     assert "published" in shown
     assert "mask=correct" in shown
+
+
+def test_targets_from_a_folder_of_frame_vectors(vectors, tmp_path):
+    """As CoVR's scoring script reads them: pooled by the scores of the annotations."""
+    folder, annotations = vectors
+    (folder / "target_feat.npy").unlink()
+    rng = np.random.default_rng(1)
+    frames = {f"112/10163{i:04d}": rng.normal(size=(15, 8)).astype(np.float32) for i in (10, 11)}
+    for name, value in frames.items():
+        (tmp_path / "embs" / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.from_numpy(value), tmp_path / "embs" / f"{name}.pth")
+    scores = np.array([round(0.3 + 0.01 * k, 4) for k in range(15)])
+    weights = np.exp(scores / 0.1) / np.exp(scores / 0.1).sum()
+    by_row = [weights, np.full(15, 1 / 15), weights, weights]  # the second row has no scores
+    names = ["112/101630010", "112/101630010", "112/101630011", "112/101630011"]
+    expected = np.stack([weight @ frames[name] for weight, name in zip(by_row, names, strict=True)])
+    triplets = read_annotations("webvid-covr", annotations).triplets
+    found = read_targets(Place(tmp_path / "embs"), triplets, "query")
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+    np.save(folder / "query_feat.npy", expected)
+    asked = ("evaluate=webvid-covr", folder, "--targets", tmp_path / "embs")
+    assert "100.00" in covr(*asked, "--annotations", annotations)
+    covr(*asked, "--annotations", annotations, "data.emb_pool=mean")
+    with pytest.raises(UserError, match="no such pooling"):
+        covr(*asked, "--annotations", annotations, "data.emb_pool=max")
+    AnnotatedRows.of("x", triplets).write(Place(folder) / ROWS)
+    with pytest.raises(UserError, match="give --annotations as well"):
+        covr(*asked)
+    (tmp_path / "embs/112/101630011.pth").unlink()
+    with pytest.raises(UserError, match=r"1 targets have no vectors.*112/101630011"):
+        covr(*asked, "--annotations", annotations)
 
 
 def test_vectors_that_do_not_fit_are_one_clear_line(vectors):

@@ -27,7 +27,7 @@ def root_of(tmp_path_factory):
             folder = tmp_path_factory.mktemp(data)
             made[data] = Place(folder / "root")
             overrides = published_files.write(data, folder / "data")
-            job = job_on(made[data], *overrides)
+            job = job_on(made[data], *overrides)  # no run is tracked here
             dataset = build(job.cfg.data).read(job.root)
             for name in ("clips", "texts", "triplets", "galleries"):
                 TableStore(job.root / "tables" / name, name).publish(getattr(dataset, name), f"{name:0<32}")
@@ -40,7 +40,8 @@ def root_of(tmp_path_factory):
 
 
 def run(root: Place, data: str, *overrides: str, rows: str = "[composed]") -> list[dict]:
-    evaluate(job_on(root, f"data={data}", f"rows={rows}", "test.bootstrap=10", *overrides))
+    tracked = f"trainer.logger.uri=sqlite:///{root.local().parents[1] / 'mlflow.db'}"  # one for all: it is slow to make
+    evaluate(job_on(root, f"data={data}", f"rows={rows}", "test.bootstrap=10", tracked, *overrides))
     return (root / "results.json").read_json()["benchmarks"]
 
 

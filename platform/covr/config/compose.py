@@ -15,15 +15,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from covr.config.names import translate
 from covr.errors import UserError
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
-    """The full configuration of a job (config/job.yaml) under the given Hydra overrides.
+    """The full configuration of a job (config/job.yaml) under the given Hydra overrides, CoVR's names among them.
 
     Raises:
         UserError: an unknown option, group or value, with the nearest known name.
     """
+    overrides = translate(overrides)
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("covr.config", version_base="1.3"):

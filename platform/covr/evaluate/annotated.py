@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from covr.datasets.annotations import read_records
 from covr.datasets.benchmark import Benchmark
 from covr.datasets.circo import CIRCO
 from covr.datasets.cirr import CIRR
@@ -92,10 +93,23 @@ def _fashioniq(file: Path, split: str, gallery: Path | None) -> FashionIQ:
     )
 
 
+class _NamedImages(CIRCO):
+    """CIRCO over the images that its annotations name: scoring asks nothing of the others."""
+
+    def _images(self, rows: Rows) -> list[int]:
+        if (self.place / self.image_info).exists():
+            return super()._images(rows)
+        named: set[int] = set()
+        for split in self.splits:
+            for record in read_records(self.place / self.annotations.format(split=split)):
+                named |= {record.integer("reference_img_id"), *self._targets(record, split)}
+        return list(named)
+
+
 def _circo(file: Path, split: str, gallery: Path | None) -> CIRCO:
     del gallery
     root, annotations = _root(file)
-    return CIRCO(root=str(root), splits=(split,), annotations=annotations, media="none")
+    return _NamedImages(root=str(root), splits=(split,), annotations=annotations, media="none")
 
 
 def _egocvr(file: Path, split: str, gallery: Path | None) -> EgoCVR:

@@ -61,7 +61,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     if MAIN not in job.cfg.rows:
         raise UserError(f"the row {MAIN!r} is what the others are compared with", "rows", f"add {MAIN}")
     rows = [Row(job, name) for name in job.cfg.rows]
-    every = _covered(job, Queries.read(job.root, cfg.split).tagged(cfg.only), rows)
+    every = _covered(job, Queries.read(job.root, cfg.split).tagged(cfg.only or {}), rows)
     queries = every.answerable()
     settings = {"test": OmegaConf.to_container(cfg), "rows": list(job.cfg.rows), "seed": job.cfg.seed}
     inputs = {"queries": every.origin, **{row.name: row.fingerprint for row in rows}}
