@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
@@ -11,9 +11,11 @@ import torch
 
 from covr.clips import Sampling, version
 from covr.clips.decode import Decoder
+from covr.embed.read import texts_about
 from covr.errors import UserError
 from covr.index.current import Current
 from covr.index.snapshot import Snapshot
+from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
 from covr.storage import Place
 
@@ -27,6 +29,8 @@ class Query:
     clip_id: str | None = None
     frames_TCHW: np.ndarray | None = None
     """uint8 RGB, sampled as the pair's `sampling` says."""
+    description: str = ""
+    """Of the clip that was sent, for a model that reads one; of an indexed clip, the texts table has it."""
     sha256: str | None = None
     """Of the file that the frames are from; an indexed clip that is this very file is not an answer."""
 
@@ -51,15 +55,25 @@ class Pair:
         sampling: which frames of a query clip the retriever reads.
         decoder: what must decode them.
 
+    Args:
+        descriptions: by clip id, for a retriever whose `needs` name one.
+
     Raises:
         UserError: the indexed clips were decoded with what is not installed here.
     """
 
-    def __init__(self, retriever: ComposedRetriever, snapshot: Snapshot) -> None:
+    def __init__(
+        self,
+        retriever: ComposedRetriever | JointRetriever,
+        snapshot: Snapshot,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> None:
+        self._descriptions = descriptions
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._retriever, self._snapshot = retriever.eval().to(self._device), snapshot
         self.retriever, self.index = retriever.fingerprint, snapshot.fingerprint
-        self.sampling: Sampling = retriever.video.sampling
+        self._encoder = retriever.query_encoder
+        self.sampling: Sampling = (self._encoder or retriever.target_encoder).sampling
         self.decoder = _installed(snapshot.manifest.decoder)
         self._by_file: dict[str, list[str]] = {}
         for clip in snapshot.clips.select(["clip_id", "sha256", "start_s", "end_s"]).to_pylist():
@@ -76,7 +90,9 @@ class Pair:
         current = Current.read(root)
         retriever = ComposedRetriever.load(current.retriever_uri(root))
         snapshot = Snapshot.load(current.snapshot_place(root), target_fingerprint=retriever.target_fingerprint)
-        return cls(retriever, snapshot)
+        kind = retriever.needs.query_description
+        descriptions = kind and dict(zip(snapshot.clip_ids, texts_about(root, snapshot.clip_ids, kind), strict=True))
+        return cls(retriever, snapshot, descriptions)
 
     def __len__(self) -> int:
         return len(self._snapshot)
@@ -95,8 +111,13 @@ class Pair:
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query]) -> list[Found]:
         """Answer several queries in one pass of the encoders and one of the index."""
-        features_BD = torch.from_numpy(self._features(queries)).to(self._device)
-        queries_BD = self._retriever.embed_query(features_BD, [query.text for query in queries])
+        features_BF = torch.from_numpy(self._features(queries)).to(self._device)
+        described: dict[str, list[str]] = {}
+        if self._descriptions is not None:
+            described["descriptions"] = [
+                query.description if query.clip_id is None else self._descriptions[query.clip_id] for query in queries
+            ]
+        queries_BD = self._retriever.embed_query(features_BF, [query.text for query in queries], **described)
         ranked = self._snapshot.search(
             queries_BD.float().cpu().numpy(),
             max(query.k for query in queries),
@@ -118,18 +139,18 @@ class Pair:
         return [*own, query.clip_id] if query.clip_id else own
 
     def _features(self, queries: Sequence[Query]) -> np.ndarray:
-        """Raw pooled video features (B, D): of indexed clips as stored, of frames by the encoder."""
-        features_BD = np.empty((len(queries), self._snapshot.features_NF.shape[1]), np.float32)
+        """What the query side reads (B, ...): of indexed clips as stored, of frames by the encoder."""
+        features_BF = np.empty((len(queries), *self._snapshot.features_NF.shape[1:]), np.float32)
         sent = [row for row, query in enumerate(queries) if query.frames_TCHW is not None]
         for row, query in enumerate(queries):
             if query.clip_id is not None:
-                features_BD[row] = self._snapshot.features_NF[self._snapshot.row(query.clip_id)]
-        if sent:
-            video = self._retriever.video
-            resized = [video.resize(torch.tensor(queries[row].frames_TCHW)[None]) for row in sent]  # sizes differ
-            pixels_BTCHW = video.normalise(torch.cat(resized).to(self._device))
-            features_BD[sent] = video.pool(video(pixels_BTCHW)).float().cpu().numpy()
-        return features_BD
+                features_BF[row] = self._snapshot.features_NF[self._snapshot.row(query.clip_id)]
+        encoder, feature = self._encoder, self._retriever.needs.query_feature
+        if sent and encoder is not None and feature is not None:
+            resized = [encoder.resize(torch.tensor(queries[row].frames_TCHW)[None]) for row in sent]  # sizes differ
+            frames_BTCHW = torch.cat(resized).to(self._device)
+            features_BF[sent] = encoder.features(frames_BTCHW)[feature].float().cpu().numpy()
+        return features_BF
 
 
 def _installed(made_with: str) -> Decoder:

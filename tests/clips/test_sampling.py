@@ -36,6 +36,12 @@ def test_covr_rule_agrees_with_the_published_one(case):
     assert indices[indices >= 0].tolist() == COVR[case]
 
 
+def test_the_middle_frame():
+    assert [Sampling(kind="middle", num_frames=1).indices(n).tolist() for n in (1, 2, 5, 90)] == [[0], [1], [2], [45]]
+    with pytest.raises(UserError, match="one middle frame"):
+        Sampling(kind="middle", num_frames=2)
+
+
 def test_the_example_of_the_paper():
     expected = [3, 11, 18, 26, 33, 40, 48, 55, 63, 70, 78, 85]
     assert Sampling(num_frames=12).indices(90).tolist() == expected

@@ -115,7 +115,7 @@ def test_frozen_image_encoder_is_still_in_training_as_published_on_request(tmp_p
 def test_targets_from_frames_scores_and_pooled_vectors_agree(tmp_path):
     model = blip(tmp_path)
     pixels = torch.randn(2, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    frames = model.target_frames(pixels)
+    frames = model.target_features(pixels)
     near(model.embed_target(pixels), model.embed_target(frames))
     scores = torch.tensor([[0.1, 0.3, 0.2], [0.5, 0.1, float("nan")]])
     weights = torch.softmax(torch.tensor([[1.0, 3, 2], [5, 1, -torch.inf]]), dim=1)

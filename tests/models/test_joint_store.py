@@ -41,7 +41,7 @@ JOINT = sorted(
 FULL_SIZE = {
     "blip-covr": (446_127_104, 142_173_952),
     "bse-covr": (446_914_560, 142_961_408),
-    "covr-2": (1_173_189_819, 162_439_936),
+    "covr-2": (1_359_497_206, 162_439_936),
     "clip-mlp": (164_943_202, 62_936_065),
     "tf-covr-published": (266_550_332, 170_999_809),
 }
@@ -117,7 +117,7 @@ def test_the_target_fingerprint_follows_the_target_side_alone():
 @torch.no_grad()
 def test_covr2_means_published_and_corrected():
     pixels = torch.randn(2, 3, 3, 28, 28)
-    published, corrected = tiny(), tiny(mean_of_queries="corrected")
+    published, corrected = tiny(mean_of_queries="published"), tiny()
     assert (published.similarity, corrected.similarity) == ("dot", "cosine")
     normalize = torch.nn.functional.normalize
     for embed in ("query", "target"):
@@ -125,7 +125,7 @@ def test_covr2_means_published_and_corrected():
         mean, unit = (getattr(model, f"forward_{embed}")(*inputs) for model in (published, corrected))
         assert (mean.norm(dim=-1) < 1).all()
         torch.testing.assert_close(normalize(mean, dim=-1), unit)
-    rows = published.target_frames(pixels)
+    rows = published.target_features(pixels)
     assert rows.shape == (2, 3, 4, 8)
     torch.testing.assert_close(rows.norm(dim=-1), torch.ones(2, 3, 4))
     torch.testing.assert_close(published.forward_target(rows), published.forward_target(pixels))
@@ -134,7 +134,8 @@ def test_covr2_means_published_and_corrected():
 @torch.no_grad()
 def test_covr2_over_all_frames_is_the_mean_over_frames():
     pixels = torch.randn(2, 3, 3, 28, 28)
-    one, all_frames = tiny(), tiny(query_frames="all")
+    means = {"mean_of_queries": "published"}
+    one, all_frames = tiny(**means), tiny(**means, query_frames=3)
     expected = torch.stack([one.forward_query(pixels[:, t : t + 1], TEXT) for t in range(3)]).mean(dim=0)
     torch.testing.assert_close(all_frames.forward_query(pixels, TEXT), expected)
     torch.testing.assert_close(one.forward_query(pixels, TEXT), one.forward_query(pixels[:, 1:2], TEXT))

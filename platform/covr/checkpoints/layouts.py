@@ -265,7 +265,7 @@ def _build_blip2(
 
 def _blip2_sources(module: Blip2Retriever) -> list[Source]:
     qformer = {source.own: source for source in below("qformer.", "", names.qformer(module.qformer))}
-    return renamed(module, (), qformer.get)
+    return [s for s in renamed(module, (), qformer.get) if not s.own.startswith("target_qformer.")]
 
 
 def _clip_prefix(shapes: Shapes) -> str:
@@ -300,7 +300,7 @@ def _tf_covr_sources(module: TFCoVRRetriever) -> list[Source]:
     if module.clip_text is not None:
         text += below("clip_text.", module.config.clip_prefix, names.clip_text(module.clip_text))
     special = {source.own: source for source in text}
-    return renamed(module, (), special.get)
+    return [source for source in renamed(module, (), special.get) if not source.own.startswith("video.")]
 
 
 # --- the combiner alone --------------------------------------------------------------------------------------------

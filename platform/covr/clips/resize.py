@@ -1,4 +1,8 @@
-"""From frames of any size to the square that an encoder reads."""
+"""From frames of any size to the square that an encoder reads.
+
+Apart from the encoders, and by torch alone: a process that only decodes need not spend seconds on importing either
+them or torchvision.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,7 @@ from torch.nn import functional
 class Resize:
     """Short side to `size`, centre square; uint8 to uint8, so that a cache may hold the result.
 
-    An integer factor is an exact average of blocks, others an antialiased bilinear filter. Apart from the encoders,
-    and by torch alone: a process that only decodes need not spend seconds on importing either them or torchvision.
+    An integer factor is an exact average of blocks, others an antialiased bilinear filter.
     """
 
     size: int
@@ -37,3 +40,19 @@ class Resize:
             frames_BTCHW = images.round().to(torch.uint8).unflatten(0, frames_BTCHW.shape[:2])
         top, left = (round((side - self.size) / 2) for side in frames_BTCHW.shape[-2:])
         return frames_BTCHW[..., top : top + self.size, left : left + self.size]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The whole picture to a square of `size`, bicubic and antialiased, as BLIP and CLIP rows of CoVR read frames."""
+
+    size: int
+
+    def __call__(self, frames_BTCHW: Tensor) -> Tensor:
+        """uint8 (B, T, 3, H, W) to uint8 (B, T, 3, size, size)."""
+        if frames_BTCHW.shape[-2:] == (self.size, self.size):
+            return frames_BTCHW
+        images = frames_BTCHW.flatten(0, 1)
+        images = images.float() if images.is_cuda else images  # only CPUs filter bytes
+        images = functional.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True)
+        return images.round().clamp(0, 255).to(torch.uint8).unflatten(0, frames_BTCHW.shape[:2])

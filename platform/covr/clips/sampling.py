@@ -9,7 +9,7 @@ import numpy as np
 
 from covr.errors import UserError
 
-Kind = Literal["uniform", "dense", "covr", "all"]
+Kind = Literal["uniform", "dense", "covr", "middle", "all"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +23,7 @@ class Sampling:
     """`uniform`: AIM's segments; their middle, or at random in each (training).
     `dense`: AIM's run of frames `interval` apart; centred, or from a random offset; wraps round in short clips.
     `covr`: CoVR's segments of `linspace(0, n, T + 1)`; short clips are padded (index -1, black frames).
+    `middle`: frame n // 2, CoVR's query frame.
     `all`: every frame; evenly spaced ones where there are more than `num_frames`."""
     num_frames: int = 12
     """T: frames taken; of `all`, the most that are taken."""
@@ -34,6 +35,8 @@ class Sampling:
             raise UserError(f"no sampling {self.kind!r}", "sampling.kind", f"choose one of {', '.join(get_args(Kind))}")
         if self.num_frames < 1 or self.interval < 1:
             raise UserError("num_frames and interval start from 1", "sampling", "give at least 1")
+        if self.kind == "middle" and self.num_frames != 1:
+            raise UserError("there is one middle frame", "sampling.num_frames", "give 1, or another kind")
         if self.interval != 1 and self.kind != "dense":
             raise UserError(
                 "interval belongs to dense sampling", "sampling.interval", "leave it at 1, or use kind=dense"
@@ -72,10 +75,14 @@ def _covr(sampling: Sampling, n: int, rng: np.random.Generator | None) -> np.nda
     return np.pad(found, (0, sampling.num_frames - taken), constant_values=-1)
 
 
+def _middle(sampling: Sampling, n: int, rng: np.random.Generator | None) -> np.ndarray:
+    return np.array([n // 2])
+
+
 def _all(sampling: Sampling, n: int, rng: np.random.Generator | None) -> np.ndarray:
     if n <= sampling.num_frames:
         return np.arange(n, dtype=np.int64)
     return np.round(np.linspace(0, n - 1, sampling.num_frames)).astype(np.int64)
 
 
-_RULES = {"uniform": _uniform, "dense": _dense, "covr": _covr, "all": _all}
+_RULES = {"uniform": _uniform, "dense": _dense, "covr": _covr, "middle": _middle, "all": _all}

@@ -6,7 +6,7 @@ says by which sampling and decoder the rows were made, so that a clip's key can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -20,6 +20,7 @@ from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 
 FEATURES = ("pooled", "frames")
+"""What can be asked of a video encoder; a side of a joint model writes the one feature that it needs."""
 
 
 class Features:
@@ -47,9 +48,10 @@ class Features:
         record = made.read_json()
         return keys(clips, self.encoder, Sampling(**record["sampling"]), record["decoder"])
 
-    def done(self, feature: str) -> set[tuple[str, str]]:
-        """The (clip_id, key) that have `feature`."""
-        rows = self.store.read(["clip_id", "key"], filters=[("feature", "=", feature)])
+    def done(self, feature: str | None = None) -> set[tuple[str, str]]:
+        """The (clip_id, key) that have `feature`; None: any."""
+        wanted = None if feature is None else [("feature", "=", feature)]
+        rows = self.store.read(["clip_id", "key"], filters=wanted)
         return set(zip(rows["clip_id"].to_pylist(), rows["key"].to_pylist(), strict=True))
 
     def write(self, rows: pa.Table) -> None:
@@ -58,11 +60,13 @@ class Features:
         works = sorted(zip(*(part[name].to_pylist() for name in ("clip_id", "key", "feature")), strict=True))
         self.store.write_part(f"part-{fingerprint(works)}", part)
 
-    def read(self, clip_ids: Sequence[str]) -> np.ndarray:
-        """The pooled vectors of clips, float32 (N, D), in the order asked for.
+    def read(self, clip_ids: Sequence[str], feature: str = "pooled") -> np.ndarray:
+        """A feature of clips, float32 (N, ...), in the order asked for.
+
+        Of clips with fewer rows of it than others (`frames` of a short clip), the rest is NaN.
 
         Raises:
-            UserError: clips that are not in tables/clips or have no vector, how many and which.
+            UserError: clips that are not in tables/clips or have no such feature, how many and which.
         """
         wanted = pa.array(list(dict.fromkeys(clip_ids)), pa.string())
         clips = TableStore(self.root / "tables/clips", "clips").require(
@@ -71,16 +75,32 @@ class Features:
         clips = clips.filter(pc.is_in(clips["clip_id"], wanted))
         _all_there(wanted, clips["clip_id"], "tables/clips", "give ids of that table, or run jobs/ingest.py")
         key_of = dict(zip(clips["clip_id"].to_pylist(), self.keys(clips).to_pylist(), strict=True))
-        rows = self.store.read(["clip_id", "key", "value"], filters=[("feature", "=", "pooled")])
-        rows = rows.filter(pc.is_in(rows["key"], pa.array(list(key_of.values()), pa.string())))
-        found = zip(rows["clip_id"].to_pylist(), rows["key"].to_pylist(), strict=True)
-        row_of = {clip_id: row for row, (clip_id, key) in enumerate(found) if key_of.get(clip_id) == key}
+        found: dict[str, np.ndarray] = {}
+        rows = (pc.field("feature") == feature) & pc.field("key").isin(pa.array(list(key_of.values()), pa.string()))
+        for part in self.store.iter(["clip_id", "key", "value", "shape"], filters=rows):
+            for batch in part.to_batches():
+                found |= _values(batch, key_of)
         fix = "run jobs/embed.py; a clip that it refused is in tables/quarantine with the reason"
-        _all_there(wanted, pa.array(list(row_of), pa.string()), str(self.place), fix)
-        if not row_of:
+        _all_there(wanted, pa.array(list(found), pa.string()), str(self.place), fix)
+        if not found:
             return np.zeros((0, 0), np.float32)
-        values = rows["value"].combine_chunks()
-        return np.asarray(values.flatten()).reshape(len(rows), -1)[[row_of[clip_id] for clip_id in clip_ids]]
+        values = np.full(
+            (len(clip_ids), *np.max([value.shape for value in found.values()], axis=0)), np.nan, np.float32
+        )
+        for row, clip_id in enumerate(clip_ids):
+            values[row, : len(found[clip_id])] = found[clip_id]
+        return values
+
+
+def _values(rows: pa.RecordBatch, key_of: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Clip -> its value in its shape, of the rows whose key is the clip's present one."""
+    flat, ends = np.asarray(rows["value"].flatten()), np.cumsum(pc.list_value_length(rows["value"]).to_numpy())
+    columns = zip(rows["clip_id"].to_pylist(), rows["key"].to_pylist(), rows["shape"].to_pylist(), ends, strict=True)
+    return {
+        clip_id: flat[end - np.prod(shape) : end].reshape(shape)
+        for clip_id, key, shape, end in columns
+        if key_of.get(clip_id) == key
+    }
 
 
 def _all_there(wanted: pa.Array, found: pa.Array, where: str, fix: str) -> None:

@@ -1,11 +1,13 @@
-"""The embed step: every clip under the stage-1 encoder."""
+"""The embed step: every clip under the encoders of the stage-1 model."""
 
 from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 from omegaconf import DictConfig
 
 from covr.clips.decode import version
@@ -17,7 +19,8 @@ from covr.embed.quarantine import Quarantine
 from covr.embed.stored import read_stored
 from covr.errors import UserError
 from covr.job import Job
-from covr.models import load_video
+from covr.models.joint.store import load_encoders
+from covr.models.sides import Encoder
 from covr.models.video.stored import Stored
 from covr.storage import Place, TableStore
 from covr.tracking import RunLogger
@@ -26,11 +29,13 @@ _PART_BYTES = 8 << 20
 
 
 def embed(job: Job) -> dict[str, Any]:
-    """Compute the vectors that clips lack under the encoder at `pretrain/model`; write features/<fingerprint>/.
+    """Compute the features that clips lack under the model at `pretrain/model`; write features/<fingerprint>/.
+
+    A video encoder is one; a joint model has one a side, or one for both where they read the same.
 
     Returns:
-        {rows, computed, reused, quarantined, seconds, encoder, place, fingerprint}: `rows` clips have a vector now,
-        `computed` of them since this call.
+        {rows, computed, reused, quarantined, seconds, encoder, place, fingerprint}: `rows` clips have their features
+        now, `computed` of them since this call; of several encoders the sums, `encoder` and `place` joined by spaces.
 
     Raises:
         UserError: a step before is missing, the plan does not fit, or more than `max_bad_fraction` is refused.
@@ -39,15 +44,15 @@ def embed(job: Job) -> dict[str, Any]:
     model = job.root / "pretrain/model"
     if not model.exists():
         raise UserError("there is no stage-1 encoder", str(model), "run jobs/pretrain.py first")
-    video = load_video(model)
-    encoder = video.fingerprint()
+    made = load_encoders(model)
+    encoders = [encoder.fingerprint() for encoder in made]
     machine = job.cfg.machine
     fresh: list[dict] = []
 
     def work(run: RunLogger) -> dict[str, Any]:
-        if isinstance(video, Stored):
+        if isinstance(made[0], Stored):
             files = build(job.cfg.model.video).files
-            result = read_stored(job.root, video, files, machine.max_bad_fraction, "frames" in machine.features)
+            result = read_stored(job.root, made[0], files, machine.max_bad_fraction, "frames" in machine.features)
         else:
             result = embed_clips(job.root, model, machine, job.cfg.trainer.accelerator)
         run.log_metrics({name: result[name] for name in ("rows", "computed", "reused", "quarantined", "seconds")})
@@ -58,24 +63,50 @@ def embed(job: Job) -> dict[str, Any]:
     result = job.step(
         "embed",
         settings={"decoder": version(machine.decoder), "features": list(machine.features)},
-        inputs={"clips": clips.content_fingerprint(), "encoder": encoder},
-        outputs=[Features(job.root, encoder).place],
+        inputs={"clips": clips.content_fingerprint(), "encoder": " ".join(encoders)},
+        outputs=[Features(job.root, encoder).place for encoder in encoders],
         work=work,
     )
     return result if fresh else {**result, "computed": 0, "reused": result["rows"], "seconds": 0.0}
 
 
 def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Accelerator = "auto") -> dict[str, Any]:
-    """`embed` without its step: all of tables/clips under the encoder at `model`."""
-    start = time.monotonic()
+    """`embed` without its step: all of tables/clips under the model at `model`."""
     if unknown := set(machine.features) - set(FEATURES):
         raise UserError(f"no feature {unknown.pop()!r}", "machine.features", f"choose of {', '.join(FEATURES)}")
-    encoder = load_video(model)
+    clips = TableStore(root / "tables/clips", "clips").require(made_by="ingest")
+    made = [
+        _embed(root, clips, encoder, functools.partial(_load, model, place), machine, accelerator)
+        for place, encoder in enumerate(load_encoders(model))
+    ]
+    counts = {name: sum(one[name] for one in made) for name in ("rows", "computed", "reused", "quarantined")}
+    return {
+        **counts,
+        "seconds": round(sum(one["seconds"] for one in made), 3),
+        "encoder": " ".join(one["encoder"] for one in made),
+        "place": " ".join(one["place"] for one in made),
+    }
+
+
+def _load(model: Place, place: int) -> Encoder:
+    return load_encoders(model)[place]
+
+
+def _embed(
+    root: Place,
+    clips: pa.Table,
+    encoder: Encoder,
+    load: Callable[[], Encoder],
+    machine: DictConfig,
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    """All of `clips` under one encoder."""
+    start = time.monotonic()
     features, quarantine = Features(root, encoder.fingerprint()), Quarantine(root, "embed")
     features.describe(encoder.sampling, version(machine.decoder))
-    clips = TableStore(root / "tables/clips", "clips").require(made_by="ingest")
     total = len(set(clips["clip_id"].to_pylist()))
-    done = {feature: features.done(feature) for feature in machine.features}
+    asked = [name for name in encoder.writes if name in machine.features] or encoder.writes
+    done = {str(feature): features.done(feature) for feature in asked}
     rows, reasons = todo(clips, features.keys(clips), done, quarantine)
     refused_before = reasons.total()
     blocks = stream(
@@ -83,7 +114,7 @@ def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Acc
         root,
         sampling=encoder.sampling,
         resize=encoder.resize,
-        load=functools.partial(load_video, model),
+        load=load,
         machine=machine,
         block_clips=machine.batch_clips,
         accelerator=accelerator,
@@ -105,7 +136,7 @@ def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Acc
         "computed": len(rows) - refused_now,
         "reused": total - len(rows) - refused_before,
         "quarantined": reasons.total(),
-        "seconds": round(time.monotonic() - start, 3),
-        "encoder": encoder.fingerprint(),
+        "seconds": time.monotonic() - start,
+        "encoder": features.encoder,
         "place": str(features.place),
     }

@@ -29,7 +29,7 @@ from covr.report.console import console
 from covr.storage import Place
 
 if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
-    from covr.models.video import VideoEncoder
+    from covr.models.sides import Encoder
 
 _PART_S = 20.0  # a killed run loses this much work at most
 
@@ -71,7 +71,7 @@ def stream(
     resize: Callable,
     machine: DictConfig,
     block_clips: int,
-    load: Callable[[], VideoEncoder] | None = None,
+    load: Callable[[], Encoder] | None = None,
     accelerator: Accelerator = "auto",
 ) -> Iterator[pa.Table]:
     """TODO rows through the stages, block by block as they are done, in no order.

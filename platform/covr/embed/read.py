@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from covr.embed.features import Features
-from covr.storage import Place
+from covr.errors import UserError
+from covr.storage import Place, TableStore
 
 if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
+    from covr.models.joint import JointRetriever
+    from covr.models.retriever import ComposedRetriever
     from covr.models.video import VideoEncoder
 
 
@@ -22,3 +25,72 @@ def pooled(root: Place, encoder: VideoEncoder | str, clip_ids: Sequence[str]) ->
     """
     fingerprint = encoder if isinstance(encoder, str) else encoder.fingerprint()
     return Features(root, fingerprint).read(clip_ids)
+
+
+class SideFeatures:
+    """What the features tables keep for the two sides of a retriever.
+
+    Attributes:
+        query_encoder, target_encoder: fingerprints; the query's is None where that side reads no picture.
+    """
+
+    def __init__(self, root: Place, retriever: ComposedRetriever | JointRetriever) -> None:
+        self.root, self.needs = root, retriever.needs
+        query, target = retriever.query_encoder, retriever.target_encoder
+        self.target_encoder = target.fingerprint()
+        self.query_encoder = None if query is None else query.fingerprint()
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The distinct fingerprints."""
+        return tuple(dict.fromkeys(name for name in (self.target_encoder, self.query_encoder) if name is not None))
+
+    def query(self, clip_ids: Sequence[str]) -> np.ndarray:
+        """What the query side reads of clips, float32 (N, ...); (N, 0) where it reads no picture.
+
+        Raises:
+            UserError: features are missing; how many, and where.
+        """
+        if self.query_encoder is None or self.needs.query_feature is None:
+            return np.zeros((len(clip_ids), 0), np.float32)
+        return Features(self.root, self.query_encoder).read(clip_ids, self.needs.query_feature)
+
+    def target(self, clip_ids: Sequence[str]) -> np.ndarray:
+        """What the target side reads of clips, float32 (N, ...).
+
+        Raises:
+            UserError: features are missing; how many, and where.
+        """
+        return Features(self.root, self.target_encoder).read(clip_ids, self.needs.target_feature)
+
+    def descriptions(self, clip_ids: Sequence[str]) -> list[str] | None:
+        """The texts about query clips that the query side reads as well; None where it reads none.
+
+        Raises:
+            UserError: a clip without one.
+        """
+        kind = self.needs.query_description
+        return None if kind is None else texts_about(self.root, clip_ids, kind)
+
+
+def texts_about(root: Place, owners: Sequence[str], kind: str) -> list[str]:
+    """The first text of a kind about each clip or query, in the order asked for.
+
+    Raises:
+        UserError: there are no texts, or one has none; how many and which.
+    """
+    wanted = set(owners)
+    texts = TableStore(root / "tables/texts", "texts").require(
+        ["owner_id", "text"], filters=[("kind", "=", kind)], made_by="ingest"
+    )
+    found: dict[str, str] = {}
+    for owner, text in zip(texts["owner_id"].to_pylist(), texts["text"].to_pylist(), strict=True):
+        if owner in wanted:
+            found.setdefault(owner, text)
+    if missing := sorted(wanted - found.keys()):
+        raise UserError(
+            f"{len(missing)} of {len(wanted)} clips have no {kind} ({missing[0]}{', ...' if missing[1:] else ''})",
+            "tables/texts",
+            f"give each a text of the kind {kind}",
+        )
+    return [found[owner] for owner in owners]

@@ -10,7 +10,7 @@ from covr.storage import Place, TableStore
 
 
 def refused(root: Place, encoder: str) -> frozenset[str]:
-    """The clips of tables/clips that are in quarantine under an encoder's fingerprint, and without a pooled vector.
+    """The clips of tables/clips that are in quarantine under an encoder's fingerprint, and without any feature.
 
     A clip that lacks its vector for any other reason is not among them: reading it stays an error.
 
@@ -29,4 +29,4 @@ def refused_among(root: Place, encoder: str, clips: pa.Table) -> frozenset[str]:
         return frozenset()
     features = Features(root, encoder)
     works = set(zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True))
-    return frozenset(clip_id for clip_id, _ in (works & quarantined.keys()) - features.done("pooled"))
+    return frozenset(clip_id for clip_id, _ in (works & quarantined.keys()) - features.done())

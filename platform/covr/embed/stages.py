@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from covr.limits import LIMITS
 from covr.storage import Place
 
 if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
-    from covr.models.video import VideoEncoder
+    from covr.models.sides import Encoder
 
 _WORK = [("clip_id", pa.string()), ("key", pa.string()), ("uri", pa.string()), ("attempt", pa.int32())]
 _REFUSAL = [
@@ -109,10 +109,10 @@ class Encode:
         load: gives the encoder, once a worker.
     """
 
-    def __init__(self, load: Callable[[], VideoEncoder], batch: int, threads: int, device: str) -> None:
+    def __init__(self, load: Callable[[], Encoder], batch: int, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
         self.batch, self.device = batch, torch.device(device)
-        self.encoder = load().to(self.device).eval()
+        self.encoder = cast(Any, load()).to(self.device).eval()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         rows = block.to_pylist()
@@ -127,16 +127,14 @@ class Encode:
         frames = [np.frombuffer(row["frames"], np.uint8).reshape(row["shape"]) for row in rows]
         frames += [np.zeros_like(frames[0])] * (self.batch - len(frames))
         frames_BTCHW = torch.from_numpy(np.stack(frames)).to(self.device)
-        vectors_BTD = self.encoder(self.encoder.normalise(frames_BTCHW))
-        pooled_BD = self.encoder.pool(vectors_BTD)
+        values = {name: value.float().cpu() for name, value in self.encoder.features(frames_BTCHW).items()}
         out = []
-        for row, vectors_TD, pooled_D in zip(rows, vectors_BTD, pooled_BD, strict=False):
-            indices = np.array(row["frame_indices"])
-            if (indices < 0).any():  # padding frames count for nothing
-                vectors_TD = vectors_TD[torch.from_numpy(indices >= 0)]
-                pooled_D = self.encoder.pool(vectors_TD[None])[0]
-            values = {"pooled": pooled_D, "frames": vectors_TD}
+        for place, row in enumerate(rows):
+            real = torch.tensor(row["frame_indices"]) >= 0
             for feature in row["features"]:
-                value = values[feature].float().cpu().numpy()
+                value = values[feature][place]
+                if feature == "frames":  # padding frames count for nothing
+                    value = value[real]
+                value = value.numpy()
                 out.append({**row, "feature": feature, "value": value.ravel(), "shape": value.shape})
         return out

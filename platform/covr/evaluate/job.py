@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from covr.embed.quarantine import Quarantine
-from covr.embed.read import pooled
+from covr.embed.read import SideFeatures
 from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.benchmarks import benchmark_names, run_benchmarks
@@ -27,6 +27,7 @@ from covr.evaluate.rank import Own, rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
 from covr.evaluate.trec import qrels_lines, run_lines
 from covr.job import Job
+from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
 from covr.report.console import say
 from covr.report.page import page
@@ -123,7 +124,7 @@ def _covered(job: Job, queries: Queries, rows: Sequence[Row]) -> Queries:
     """The queries that every row can answer: without clips that embedding refused, which is told."""
     if not Quarantine(job.root, "embed").refusals():
         return queries
-    encoders = {row.retriever.video.fingerprint() for row in rows if row.name != CHANCE and row.fingerprint}
+    encoders = {encoder for row in rows if row.name != CHANCE and row.fingerprint for encoder in row.features.encoders}
     queries = queries.without(frozenset[str]().union(*(refused(job.root, encoder) for encoder in encoders)))
     if lost := queries.coverage:
         say(f"  {lost}; tables/quarantine says why")
@@ -152,9 +153,13 @@ class Row:
         return (self.place / "config.json").read_json()["fingerprint"]
 
     @cached_property
-    def retriever(self) -> ComposedRetriever:
+    def retriever(self) -> ComposedRetriever | JointRetriever:
         cuda = self.job.cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
         return ComposedRetriever.load(self.place).to("cuda" if cuda else "cpu")
+
+    @cached_property
+    def features(self) -> SideFeatures:
+        return SideFeatures(self.job.root, self.retriever)
 
     def runs(self, queries: Queries, gallery: str, depth: int, own: Own) -> pa.Table:
         """Answer every query over its gallery of this name with the best `depth` clips, as a `runs` table."""
@@ -183,20 +188,24 @@ class Row:
         """Query vectors (Q, D); each (clip, text) is embedded once, whichever protocol asks for it."""
         asked = list(zip(queries.texts(), queries.triplets["query_clip"].to_pylist(), strict=True))
         new = sorted(set(asked) - self._known.keys())  # equal texts side by side: an encoder does them once a batch
-        features_ND = self._features([clip for _, clip in new])
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
-            found = self.retriever.embed_query(features_ND[start : start + BATCH], [text for text, _ in batch])
+            clips = [clip for _, clip in batch]
+            descriptions = self.features.descriptions(clips)
+            found = self.retriever.embed_query(
+                self._on_device(self.features.query(clips)),
+                [text for text, _ in batch],
+                **({} if descriptions is None else {"descriptions": descriptions}),
+            )
             self._known.update(zip(batch, found.float().cpu().numpy(), strict=True))
         return np.stack([self._known[each] for each in asked])
 
     @torch.inference_mode()
     def _targets(self, clips: list[str]) -> np.ndarray:
-        return self.retriever.embed_target(self._features(clips)).float().cpu().numpy()
+        return self.retriever.embed_target(self._on_device(self.features.target(clips))).float().cpu().numpy()
 
-    def _features(self, clip_ids: list[str]) -> torch.Tensor:
-        values = pooled(self.job.root, self.retriever.video, clip_ids)
-        return torch.from_numpy(values).to(self.retriever.center.device)
+    def _on_device(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values).to(next(self.retriever.parameters()).device)
 
 
 def _rank(job: Job, queries: Queries, rows: Sequence[Row]) -> None:

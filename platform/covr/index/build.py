@@ -10,12 +10,13 @@ import pyarrow.compute as pc
 import torch
 
 from covr.clips import version
-from covr.embed.features import Features
+from covr.embed.read import SideFeatures
 from covr.embed.refused import refused_among
 from covr.errors import UserError
 from covr.index.current import Current, place_of
 from covr.index.snapshot import Snapshot
 from covr.job import Job
+from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
 from covr.report.console import say
 from covr.storage import TableStore
@@ -39,17 +40,17 @@ def index(job: Job) -> dict[str, Any]:
     if not place.exists():
         raise UserError(f"the row {cfg.row!r} was never trained", str(place), "run jobs/finetune.py first")
     retriever = ComposedRetriever.load(place)
-    features = Features(job.root, retriever.video.fingerprint())
-    clips = _without_refused(job, features.encoder, _gallery(job))
+    features = SideFeatures(job.root, retriever)
+    clips = _without_refused(job, features, _gallery(job))
     dataset, decoder = fingerprint(clips.to_pylist()), version(job.cfg.machine.decoder)
 
     def work(run: RunLogger) -> dict[str, Any]:
-        features_NF = features.read(clips["clip_id"].to_pylist())
+        clip_ids = clips["clip_id"].to_pylist()
         snapshot = Snapshot.build(
             job.root / "index",
             clips=clips,
-            vectors_ND=_targets(retriever, features_NF),
-            features_NF=features_NF,
+            vectors_ND=_targets(retriever, features.target(clip_ids)),
+            features_NF=features.query(clip_ids),
             similarity=retriever.similarity,
             target_fingerprint=retriever.target_fingerprint,
             retriever_fingerprint=retriever.fingerprint,
@@ -83,16 +84,16 @@ def _gallery(job: Job) -> pa.Table:
     return clips.filter(pc.is_in(clips["clip_id"], members.combine_chunks())).sort_by("clip_id")
 
 
-def _without_refused(job: Job, encoder: str, clips: pa.Table) -> pa.Table:
+def _without_refused(job: Job, features: SideFeatures, clips: pa.Table) -> pa.Table:
     """Without the clips that embedding refused, and told; a clip that lacks its vector otherwise is an error later."""
-    refused = refused_among(job.root, encoder, clips)
+    refused = frozenset[str]().union(*(refused_among(job.root, encoder, clips) for encoder in features.encoders))
     if refused:
         say(f"{len(refused)} of {len(clips)} clips are in tables/quarantine and not indexed")
     return clips.filter(pc.invert(pc.is_in(clips["clip_id"], pa.array(sorted(refused), pa.string()))))
 
 
 @torch.inference_mode()
-def _targets(retriever: ComposedRetriever, features_NF: np.ndarray) -> np.ndarray:
+def _targets(retriever: ComposedRetriever | JointRetriever, features_NF: np.ndarray) -> np.ndarray:
     """Target vectors (N, D), float32."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     retriever = retriever.to(device)

@@ -65,8 +65,7 @@ class Snapshot:
         manifest: see `Manifest`.
         fingerprint: of the manifest; the folder's name.
         vectors_ND: target vectors, float32; unit length where similarity is cosine.
-        features_NF: the raw pooled video features that the vectors were made from, float32: the video side of a
-            query by clip id.
+        features_NF: what the query side reads of the clips, float32 (N, ...): the video side of a query by clip id.
         clips: the rows of the clips table, in the order of the vectors.
     """
 

@@ -17,6 +17,7 @@ from covr.config.compose import build
 from covr.errors import UserError
 from covr.models import folder
 from covr.models.fusion import Fusion, FusionConfig, Kind, build_fusion
+from covr.models.sides import Encoder, Feature, Needs
 from covr.models.text import TextConfig, TextEncoder, build_text
 from covr.models.video.encoder import VideoEncoder, module_fingerprint, settings
 from covr.models.video.store import restore_video
@@ -34,15 +35,6 @@ class RetrieverConfig:
     """Subtract the training set's mean video vector on both sides."""
     query_video: Literal["raw", "unit"] = "raw"
     """The query's video vector as the fusion gets it: as encoded, or of unit length."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
-    """What each side reads."""
-
-    query_feature: Literal["pooled"] | None
-    query_text: bool
-    target_feature: Literal["pooled"] = "pooled"
 
 
 class ComposedRetriever(nn.Module):
@@ -69,7 +61,18 @@ class ComposedRetriever(nn.Module):
     @property
     def needs(self) -> Needs:
         """Which features and texts each side wants."""
-        return Needs(query_feature="pooled" if self.fusion.needs_video else None, query_text=self.fusion.needs_text)
+        feature: Feature | None = "pooled" if self.fusion.needs_video else None
+        return Needs(query_feature=feature, query_text=self.fusion.needs_text, target_feature="pooled")
+
+    @property
+    def query_encoder(self) -> Encoder | None:
+        """Clips to the features of the query side; None where the fusion looks at no video."""
+        return self.video if self.fusion.needs_video else None
+
+    @property
+    def target_encoder(self) -> Encoder:
+        """Clips to the features of the target side."""
+        return self.video
 
     def embed_query(self, frames_or_features: Tensor, texts: Texts) -> Tensor:
         """Unit query vectors (B, D).

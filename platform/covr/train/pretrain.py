@@ -24,6 +24,7 @@ from covr.train.augment import Augment, Flip
 from covr.train.clipframes import CachedFrames, DecodedFrames, Frames
 from covr.train.fit import fit
 from covr.train.recipe import Recipe
+from covr.train.start import start_joint
 from covr.train.workers import Workers
 
 
@@ -37,9 +38,13 @@ def pretrain(job: Job) -> dict[str, Any]:
         {top1, top5, attributes} on {split} (test, or val where there is no test), {encoder} (fingerprint),
         {rows_per_s, steps, best, fingerprint}.
 
+    A joint model has no stage 1: see `start_joint`.
+
     Raises:
         UserError: ingest was not run, the clips have no labels, or the loss diverged.
     """
+    if "joint" in job.cfg.model:
+        return start_joint(job)
     model, out = job.cfg.model, job.root / "pretrain"
     torch.manual_seed(job.cfg.seed)  # as each worker does, so that random parts, if any, are those that are trained
     encoder = build_video(model)  # first of all: absent weights are told before any work

@@ -6,20 +6,22 @@ Shapes: B queries or targets, T frames, H x W pixels, L text tokens, D width of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as transforms
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from covr.clips import Sampling
+from covr.clips.resize import Stretch
 from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.models import folder
 from covr.models.image.vit import CLIP_MEAN, CLIP_STD
+from covr.models.joint.encoder import JointEncoder
+from covr.models.sides import Encoder, Needs
 from covr.models.text.cleaning import Cleaning, clean
 from covr.models.text.tokenizer import VOCABULARY_SIZE, wordpiece
 from covr.models.video.encoder import module_fingerprint
@@ -27,16 +29,6 @@ from covr.storage import Place
 
 Text = Sequence[str] | Mapping[str, Tensor]
 """Texts as strings, or as `input_ids` and `attention_mask`, both (B, L)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
-    """What each side reads."""
-
-    query_feature: Literal["tokens", "frames", "pooled"]
-    query_text: bool
-    query_description: bool
-    target_feature: Literal["frames", "pooled"]
 
 
 class JointRetriever(nn.Module):
@@ -49,12 +41,12 @@ class JointRetriever(nn.Module):
         config: decides the architecture, the pixels and the tokens; part of the fingerprint.
         dim: D.
         similarity: how a query is compared to a target.
-        describes: whether the query side also reads a description of the query clip.
-        target_parts, target_options: the modules and the options that target vectors depend on.
+        query_parts, target_parts: the modules that a side's features are made by.
+        target_options: the options that target vectors depend on.
     """
 
     similarity: Literal["cosine", "dot"] = "cosine"
-    describes = False
+    query_parts: tuple[str, ...] = ()
     target_parts: tuple[str, ...] = ()
     target_options: tuple[str, ...] = ()
 
@@ -71,23 +63,46 @@ class JointRetriever(nn.Module):
     @property
     def needs(self) -> Needs:
         """Which features and texts each side wants."""
-        return Needs(query_feature="tokens", query_text=True, query_description=self.describes, target_feature="frames")
+        raise NotImplementedError
 
     @property
     def query_sampling(self) -> Sampling:
-        """The one frame that the query side reads: the middle one."""
-        return Sampling(kind="covr", num_frames=1)
+        """The frames that the query side reads: the middle one."""
+        return Sampling(kind="middle", num_frames=1)
 
     @property
     def target_sampling(self) -> Sampling:
         """The frames of a target: the middles of 15 segments."""
         return Sampling(kind="covr", num_frames=15)
 
-    def preprocess(self, frames_BTCHW: Tensor) -> Tensor:
+    @property
+    def resize(self) -> Stretch:
+        """uint8 frames of any size to those that the network reads."""
+        return Stretch(self.image_size)
+
+    @property
+    def query_encoder(self) -> Encoder | None:
+        """Clips to the features of the query side; None where that reads no picture."""
+        return None if self.needs.query_feature is None else JointEncoder(self, "query")
+
+    @property
+    def target_encoder(self) -> Encoder:
+        """Clips to the features of the target side."""
+        return JointEncoder(self, "target")
+
+    def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Normalised pixels to what the features table keeps of a query clip, (B, ...)."""
+        raise NotImplementedError
+
+    def target_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Normalised pixels to what the features table keeps of a target, (B, T, ...)."""
+        raise NotImplementedError
+
+    def preprocess(self, frames_BTCHW: Tensor, colours: Literal["rgb", "bgr"] = "rgb") -> Tensor:
         """Decoded uint8 RGB frames of any size to normalised pixels (B, T, 3, S, S): bicubic, the whole picture."""
-        size = [self.image_size, self.image_size]
-        resized = transforms.resize(frames_BTCHW, size, transforms.InterpolationMode.BICUBIC, antialias=True)
-        return (resized.to(torch.float32) - self.mean) / self.std
+        if colours == "bgr":
+            frames_BTCHW = frames_BTCHW.flip(2)
+        return (self.resize(frames_BTCHW).to(torch.float32) - self.mean) / self.std
 
     @torch.no_grad()
     def embed_query(self, frames: Tensor, texts: Text, descriptions: Text | None = None) -> Tensor:
@@ -103,8 +118,7 @@ class JointRetriever(nn.Module):
         frames = frames.to(self.mean.device)
         if frames.dtype != torch.uint8:
             return frames
-        swapped = target and self.config.target_colours == "bgr"
-        return self.preprocess(frames.flip(2) if swapped else frames)
+        return self.preprocess(frames, self.config.target_colours if target else "rgb")
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """Query vectors (B, D) from normalised pixels (B, T, 3, H, W) or features, and texts."""

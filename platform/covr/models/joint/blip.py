@@ -17,6 +17,7 @@ from covr.errors import UserError
 from covr.models.image.vit import ImageConfig, blip_vit
 from covr.models.joint.base import JointRetriever, Text, middle
 from covr.models.joint.pooling import Pooling, pool_frames
+from covr.models.sides import Needs
 from covr.models.text.med import MED, MEDConfig
 
 
@@ -47,6 +48,7 @@ class BlipRetriever(JointRetriever):
     """A BLIP dual encoder whose text side can read pictures: the layouts `blip` and `covr`."""
 
     config: BlipConfig
+    query_parts = ("visual_encoder",)
     target_parts = ("visual_encoder", "vision_proj")
     target_options = ("image", "target_pooling", "target_colours")
 
@@ -57,6 +59,15 @@ class BlipRetriever(JointRetriever):
         self.vision_proj = nn.Linear(config.image.dim, config.projection_dim)
         self.text_proj = nn.Linear(config.text.dim, config.projection_dim)
         self.freeze()
+
+    @property
+    def needs(self) -> Needs:
+        query = self.config.query
+        return Needs(
+            query_feature=None if query == "text" else "tokens",
+            query_text=query != "visual",
+            target_feature="frames",
+        )
 
     @property
     def vocab_size(self) -> int:
@@ -119,8 +130,12 @@ class BlipRetriever(JointRetriever):
         """The multimodal feature of texts and image tokens: [ENC]'s state, projected, of unit length."""
         return unit(self.text_proj(self.text_encoder.read_with(ids_BL, mask_BL, tokens_BNE)[:, 0]))
 
-    def target_frames(self, pixels_BTCHW: Tensor) -> Tensor:
-        """Frame vectors (B, T, P), of unit length: what the features table keeps of a target."""
+    def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Tokens (B, N, E) of the middle frame."""
+        return self.query_tokens(pixels_BTCHW)
+
+    def target_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Frame vectors (B, T, P), of unit length."""
         frames_FNE = self.image_tokens(pixels_BTCHW.flatten(0, 1))
         return unit(self.vision_proj(frames_FNE[:, 0])).unflatten(0, pixels_BTCHW.shape[:2])
 
@@ -132,7 +147,7 @@ class BlipRetriever(JointRetriever):
             scores: (B, T), for pooling by scores.
         """
         if frames.ndim == 5:
-            frames = self.target_frames(frames)
+            frames = self.target_features(frames)
         if frames.ndim == 3:
             frames = pool_frames(unit(frames), self.config.target_pooling, scores)
         return unit(frames)

@@ -12,12 +12,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from covr.clips import Sampling
 from covr.errors import UserError
 from covr.models.fusion.combiner import Combiner
 from covr.models.image.vit import EVA_GIANT, ImageConfig, eva_vit
 from covr.models.joint.base import JointRetriever, Text, middle
 from covr.models.joint.blip import unit
-from covr.models.joint.pooling import Pooling, pool_frames
+from covr.models.joint.pooling import Pooling, mean_frames, pool_frames
+from covr.models.sides import Feature, Needs
 from covr.models.text.qformer import QFormer, QFormerConfig
 
 
@@ -34,14 +36,18 @@ class Blip2Config:
     and the picture's in a gated combiner (TF-CoVR's BLIP-2 MLP rows)."""
     combiner: tuple[int, int] = (1024, 2048)
     """Widths of the combiner's projections and hidden layers, for `mlp`."""
-    query_frames: Literal["middle", "all"] = "middle"
-    """One frame, or each frame read with the text and the results averaged (TF-CoVR's variant)."""
-    mean_of_queries: Literal["published", "corrected"] = "published"
-    """`published` compares means of unit vectors by their dot product; `corrected` makes the means unit vectors."""
+    query_frames: int = 1
+    """1: the middle frame. More: so many, each read with the text and the results averaged (TF-CoVR: 4 or 8)."""
+    mean_of_queries: Literal["corrected", "published"] = "corrected"
+    """`corrected` compares means of unit length; `published` the means of unit vectors as they are, by their dot
+    product, which is what released weights were trained with."""
     max_tokens: int = 64
     """Longest modification, in tokens (published: 32 in training, 64 in testing)."""
     target_pooling: Pooling = "scores"
     """How a target's frames become one."""
+    target_qformer: Literal["shared", "frozen"] = "shared"
+    """`shared`: targets are read by the Q-Former of the queries; `frozen`: by a copy of it as it was before
+    training, as the published systems do, whose targets are embedded once. Training from stored targets needs it."""
     target_colours: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels in which target frames are read; `bgr` is what the published embeddings were made with."""
     tokenizer: str | None = None
@@ -52,7 +58,6 @@ class Blip2Retriever(JointRetriever):
     """Image encoder, its norm, Q-Former and two projections: the layouts `blip2` and `covr2`."""
 
     config: Blip2Config
-    target_parts = ("visual_encoder", "ln_vision", "qformer", "vision_proj")
     target_options = ("image", "target_pooling", "mean_of_queries", "target_colours")
 
     def __init__(self, config: Blip2Config) -> None:
@@ -63,7 +68,36 @@ class Blip2Retriever(JointRetriever):
         self.vision_proj = nn.Linear(config.qformer.dim, config.projection_dim)
         self.text_proj = nn.Linear(config.qformer.dim, config.projection_dim)
         self.combiner = Combiner(self.dim, *config.combiner) if config.query == "mlp" else None
+        self.target_qformer = QFormer(config.qformer) if config.target_qformer == "frozen" else None
+        self.fix_targets()
         self.freeze()
+
+    def fix_targets(self) -> None:
+        """Let targets be read by the Q-Former as it is now; of no effect where it is shared."""
+        if self.target_qformer is not None:
+            self.target_qformer.load_state_dict(self.qformer.state_dict())
+
+    @property
+    def target_parts(self) -> tuple[str, ...]:  # type: ignore[override]
+        qformer = "qformer" if self.target_qformer is None else "target_qformer"
+        return ("visual_encoder", "ln_vision", qformer, "vision_proj")
+
+    @property
+    def query_parts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.target_parts if self.config.query == "mlp" else ("visual_encoder", "ln_vision")
+
+    @property
+    def needs(self) -> Needs:
+        feature: dict[str, Feature | None] = {"text": None, "mlp": "frames"}
+        query = self.config.query
+        return Needs(query_feature=feature.get(query, "tokens"), query_text=query != "visual", target_feature="frames")
+
+    @property
+    def query_sampling(self) -> Sampling:
+        """The middle frame, or the middles of `query_frames` segments."""
+        if self.config.query_frames == 1:
+            return super().query_sampling
+        return Sampling(kind="covr", num_frames=self.config.query_frames)
 
     @property
     def vocab_size(self) -> int:
@@ -82,6 +116,7 @@ class Blip2Retriever(JointRetriever):
             "vision_proj.",
             "qformer.head.",
             "qformer.embeddings.word_embeddings.",
+            "target_qformer.",
         )
         visual = self.config.query == "visual"
         for name, parameter in self.named_parameters():
@@ -102,7 +137,7 @@ class Blip2Retriever(JointRetriever):
         Raises:
             UserError: features that are no tokens.
         """
-        if self.config.query_frames == "middle" and frames.ndim > 3:
+        if self.config.query_frames == 1 and frames.ndim > 3:
             frames = middle(frames)[:, None]
         if frames.ndim == 5:
             return self.image_tokens(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
@@ -120,35 +155,45 @@ class Blip2Retriever(JointRetriever):
         """Composed queries (B, P): means of unit vectors, see `mean_of_queries`.
 
         Args:
-            frames: normalised pixels (B, T, 3, H, W), or tokens (B, N, E) or (B, T, N, E).
+            frames: normalised pixels (B, T, 3, H, W), or tokens (B, N, E) or (B, T, N, E); a frame of NaN is not
+                there. With a combiner: as of `forward_target`.
             text: modifications, as strings or as `input_ids` and `attention_mask` (B, L) that begin with [CLS].
             description: not used by this model.
         """
         if self.config.query == "visual":
-            return self._finish(self._rows(self.query_tokens(frames)).mean(dim=(1, 2)))
+            return self._finish(mean_frames(self._rows(self.query_tokens(frames), self.qformer)).mean(dim=1))
         ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
         if self.config.query == "text":
             return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
         if self.combiner is not None:
             text_BP = unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
-            return self.combiner(self.forward_target(frames), text_BP)
+            return self.combiner(self._mean_of_rows(frames), text_BP)  # raw, as published
         tokens_BTNE = self.query_tokens(frames)
         B, T = tokens_BTNE.shape[:2]
         ids_FL, mask_FL = ids_BL.repeat_interleave(T, dim=0), mask_BL.repeat_interleave(T, dim=0)
         states_FQD = self.qformer.read_with(ids_FL, mask_FL, tokens_BTNE.flatten(0, 1))
         rows_FQP = unit(self.text_proj(states_FQD[:, : self.config.qformer.num_queries]))
-        return self._finish(rows_FQP.mean(dim=1).view(B, T, -1).mean(dim=1))
+        return self._finish(mean_frames(rows_FQP.mean(dim=1).view(B, T, -1)))
 
-    def _rows(self, tokens_BTNE: Tensor) -> Tensor:
-        states_FQD = self.qformer.look(tokens_BTNE.flatten(0, 1))
+    def _rows(self, tokens_BTNE: Tensor, qformer: QFormer) -> Tensor:
+        states_FQD = qformer.look(tokens_BTNE.flatten(0, 1))
         return unit(self.vision_proj(states_FQD)).unflatten(0, tokens_BTNE.shape[:2])
 
     def _finish(self, mean_BP: Tensor) -> Tensor:
         return mean_BP if self.similarity == "dot" else unit(mean_BP)
 
-    def target_frames(self, pixels_BTCHW: Tensor) -> Tensor:
-        """Frame features (B, T, Q, P), rows of unit length: what the features table keeps of a target."""
-        return self._rows(self.image_tokens(pixels_BTCHW.flatten(0, 1)).unflatten(0, pixels_BTCHW.shape[:2]))
+    def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Tokens of the frames that the query reads, (B, N, E) of one and (B, T, N, E) of several; with a combiner
+        their features (B, T, Q, P)."""
+        if self.combiner is not None:
+            return self.target_features(pixels_BTCHW)
+        tokens_BTNE = self.query_tokens(pixels_BTCHW)
+        return tokens_BTNE[:, 0] if self.config.query_frames == 1 else tokens_BTNE
+
+    def target_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Frame features (B, T, Q, P), rows of unit length."""
+        tokens_BTNE = self.image_tokens(pixels_BTCHW.flatten(0, 1)).unflatten(0, pixels_BTCHW.shape[:2])
+        return self._rows(tokens_BTNE, self.target_qformer or self.qformer)
 
     def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
         """Targets (B, P): means of unit vectors, see `mean_of_queries`.
@@ -158,10 +203,11 @@ class Blip2Retriever(JointRetriever):
                 vectors (B, P).
             scores: (B, T), for pooling by scores.
         """
+        return self._finish(self._mean_of_rows(frames, scores))
+
+    def _mean_of_rows(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
         if frames.ndim == 5:
-            frames = self.target_frames(frames)
+            frames = self.target_features(frames)
         if frames.ndim == 4:
             frames = pool_frames(frames, self.config.target_pooling, scores)
-        if frames.ndim == 3:
-            frames = frames.mean(dim=1)
-        return self._finish(frames)
+        return frames.mean(dim=1) if frames.ndim == 3 else frames

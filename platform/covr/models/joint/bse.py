@@ -5,7 +5,7 @@ Thawakar et al., "Beyond Simple Edits: Composed Video Retrieval with Dense Modif
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from covr.errors import UserError
 from covr.models.joint.base import Text
 from covr.models.joint.blip import BlipConfig, BlipRetriever
+from covr.models.sides import Needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +30,15 @@ class BSERetriever(BlipRetriever):
     """`BlipRetriever` with a projection of the description: the layout `bse-covr`."""
 
     config: BSEConfig
-    describes = True
 
     def __init__(self, config: BSEConfig) -> None:
         super().__init__(config)
         self.prompt_proj = nn.Linear(config.text.dim, config.image.dim)
+
+    @property
+    def needs(self) -> Needs:
+        described = self.config.query == "multimodal"
+        return replace(super().needs, query_description="description" if described else None)
 
     def prompt(self, description: Text) -> Tensor:
         """What is added to the image tokens, (B, E)."""

@@ -12,10 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from covr.clips import Sampling
 from covr.models.fusion.combiner import Combiner
 from covr.models.fusion.weighted import slerp, weighted_sum
 from covr.models.image.clip import ClipResNetConfig, ClipViT, ClipViTConfig, clip_resnet
-from covr.models.joint.base import JointRetriever, Needs, Text
+from covr.models.joint.base import JointRetriever, Text
+from covr.models.joint.pooling import mean_frames
+from covr.models.sides import Needs
 from covr.models.text.clip import ClipText, ClipTextConfig
 
 
@@ -28,6 +31,8 @@ class ClipConfig:
     query: Literal["sum", "slerp", "text", "visual", "mlp"] = "sum"
     """How picture and text become one: their unit vectors' weighted sum, the point between them on the sphere, the
     text alone, the picture alone, or their raw vectors in a gated combiner, the one part that is then trained."""
+    query_frames: int = 15
+    """Frames of the query clip, averaged; 1: the middle one (published rows: 1 or 15)."""
     text_share: float = 0.5
     """Share of the text in `sum` and `slerp`; 0.5 of `sum` is the published average."""
     combiner: tuple[int, int] = (2560, 5120)
@@ -42,6 +47,7 @@ class ClipRetriever(JointRetriever):
     """Both towers of CLIP: the layout `openai-clip`."""
 
     config: ClipConfig
+    query_parts = ("visual",)
     target_parts = ("visual",)
     target_options = ("image", "target_colours")
 
@@ -52,8 +58,8 @@ class ClipRetriever(JointRetriever):
         self.text = ClipText(config.text)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.combiner = Combiner(self.dim, *config.combiner) if config.query == "mlp" else None
+        self.requires_grad_(False)
         if self.combiner is not None:
-            self.requires_grad_(False)
             self.combiner.requires_grad_(True)
 
     @property
@@ -62,7 +68,27 @@ class ClipRetriever(JointRetriever):
 
     @property
     def needs(self) -> Needs:
-        return Needs(query_feature="frames", query_text=True, query_description=False, target_feature="frames")
+        query = self.config.query
+        return Needs(
+            query_feature=None if query == "text" else "frames",
+            query_text=query != "visual",
+            target_feature="frames",
+        )
+
+    @property
+    def query_sampling(self) -> Sampling:
+        """The middle frame, or the middles of `query_frames` segments."""
+        if self.config.query_frames == 1:
+            return super().query_sampling
+        return Sampling(kind="covr", num_frames=self.config.query_frames)
+
+    def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Raw frame vectors (B, T, P)."""
+        return self.target_features(pixels_BTCHW)
+
+    def target_features(self, pixels_BTCHW: Tensor) -> Tensor:
+        """Raw frame vectors (B, T, P)."""
+        return self.encode_image(pixels_BTCHW.flatten(0, 1)).unflatten(0, pixels_BTCHW.shape[:2])
 
     def encode_image(self, pixels_BCHW: Tensor) -> Tensor:
         """Raw vectors (B, P) of normalised pictures."""
@@ -75,8 +101,8 @@ class ClipRetriever(JointRetriever):
     def encode_video(self, frames: Tensor) -> Tensor:
         """Raw vectors (B, P): the mean over frames of pixels (B, T, 3, H, W) or of frame vectors (B, T, P)."""
         if frames.ndim == 5:
-            frames = self.encode_image(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        return frames.mean(dim=1) if frames.ndim == 3 else frames
+            frames = self.target_features(frames)
+        return mean_frames(frames) if frames.ndim == 3 else frames
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """Queries (B, P), of unit length, from pixels (B, T, 3, H, W), frame vectors (B, T, P) or pooled (B, P)."""

@@ -6,12 +6,14 @@ against two targets, the picture's and a multimodal one, in the same shares (`co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
 from covr.models.joint.base import Text
 from covr.models.joint.blip import BlipConfig, BlipRetriever
+from covr.models.sides import Needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,23 +23,29 @@ class ECDEConfig(BlipConfig):
     description_tokens: int = 256
     """Longest source caption, in tokens."""
     description_share: float = 0.2
-    """Share of the caption's reading in the query, where a caption is given; the published test gives none."""
+    """Share of the caption's reading in the query."""
+    caption_in: Literal["training and testing", "training"] = "training and testing"
+    """Where the query reads the caption; in `training` only as published, whose test leaves it out."""
 
 
 class ECDERetriever(BlipRetriever):
     """`BlipRetriever` that also reads the source caption: the layout `ecde`."""
 
     config: ECDEConfig
-    describes = True
+
+    @property
+    def needs(self) -> Needs:
+        described = self.config.query == "multimodal" and (self.training or self.config.caption_in != "training")
+        return replace(super().needs, query_description="caption" if described else None)
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """(B, P): of unit length without a caption, shorter with one (the mix is not normalised again, as published).
 
         Args:
             frames, text: as for `BlipRetriever.forward_query`.
-            description: captions of the query videos.
+            description: captions of the query videos; None leaves them out.
         """
-        if description is None or self.config.query != "multimodal":
+        if description is None or self.needs.query_description is None:
             return super().forward_query(frames, text)
         tokens_BNE = self.query_tokens(frames)
         modification_BP = self.read_with(*self.tokenise(text, self.config.max_tokens), tokens_BNE)

@@ -1,4 +1,7 @@
-"""Several frame vectors of a target become one (CoVR's `emb_pool`)."""
+"""Several frame vectors of a target become one (CoVR's `emb_pool`).
+
+A frame of NaN is not there: clips shorter than the frames asked for have fewer.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,28 @@ def pool_frames(frames_BTD: Tensor, pooling: Pooling, scores_BT: Tensor | None =
         pooling: `scores` weighs frame t by softmax(scores / 0.1), equally where there are no scores; `mean`; or
             `middle`, frame T // 2.
         scores_BT: similarity of each frame to the modification text, from the triplets' `target_weights`; NaN for
-            a frame that is not there.
+            a frame that is not there, or throughout a row without scores.
     """
+    there_BT = ~frames_BTD.flatten(2).isnan().any(dim=2)
     if pooling == "middle":
-        return frames_BTD[:, frames_BTD.shape[1] // 2]
+        return frames_BTD[torch.arange(len(frames_BTD), device=frames_BTD.device), there_BT.sum(dim=1) // 2]
     if pooling == "mean" or scores_BT is None:
-        return frames_BTD.mean(dim=1)
-    logits_BT = torch.nan_to_num(scores_BT / SCORE_TEMPERATURE, nan=-torch.inf)
+        return mean_frames(frames_BTD)
+    scored_BT = there_BT & ~scores_BT.isnan()
+    logits_BT = (scores_BT / SCORE_TEMPERATURE).masked_fill(~scored_BT, -torch.inf)
+    logits_BT = torch.where(scored_BT.any(dim=1, keepdim=True), logits_BT, _log(there_BT))
+    return _weighted(frames_BTD, logits_BT)
+
+
+def mean_frames(frames_BTD: Tensor) -> Tensor:
+    """The mean of the frames that are there, (B, ...)."""
+    return _weighted(frames_BTD, _log(~frames_BTD.flatten(2).isnan().any(dim=2)))
+
+
+def _log(there_BT: Tensor) -> Tensor:
+    return torch.zeros(there_BT.shape, device=there_BT.device).masked_fill(~there_BT, -torch.inf)
+
+
+def _weighted(frames_BTD: Tensor, logits_BT: Tensor) -> Tensor:
     weights_BT = logits_BT.softmax(dim=1).to(frames_BTD.dtype)
-    return torch.einsum("bt,bt...->b...", weights_BT, frames_BTD)
+    return torch.einsum("bt,bt...->b...", weights_BT, frames_BTD.nan_to_num())

@@ -28,6 +28,10 @@ from covr.models.joint import (
     TFCoVRConfig,
     TFCoVRRetriever,
 )
+from covr.models.retriever import ComposedRetriever
+from covr.models.sides import Encoder
+from covr.models.video import load_video
+from covr.storage import Place
 
 CONFIGS: dict[type[Any], type] = {
     BlipRetriever: BlipConfig,
@@ -41,6 +45,8 @@ CONFIGS: dict[type[Any], type] = {
 
 def build_joint(cfg_model: DictConfig) -> JointRetriever:
     """The joint model that `model` describes, with the published weights at `model.ckpt.path`.
+
+    A TF-CoVR model takes its video encoder from `model.ckpt.video`, a published AIM file.
 
     `model.ckpt.fresh` names the parts that may start at random; `model.init=scratch` starts all of it at random.
 
@@ -59,7 +65,31 @@ def build_joint(cfg_model: DictConfig) -> JointRetriever:
             f"give a published checkpoint of the layout {cfg_model.layout}",
         )
     fill_published(retriever, cfg_model.layout, cfg_model.ckpt.path, fresh=cfg_model.fresh)
+    if isinstance(retriever, TFCoVRRetriever) and retriever.video is not None:
+        if cfg_model.ckpt.video is None:
+            raise UserError(
+                "the AIM encoder behind the video vectors is needed", "model.ckpt.video", "give its published file"
+            )
+        fill_published(retriever.video, "aim", cfg_model.ckpt.video)
+    if isinstance(retriever, Blip2Retriever):
+        retriever.fix_targets()
     return retriever
+
+
+def load_encoders(model: Place) -> list[Encoder]:
+    """What turns clips into features for the model in a folder: one encoder, or one a side where they differ.
+
+    Args:
+        model: a video encoder's folder, or a retriever's.
+
+    Raises:
+        UserError: no such folder, or a damaged one.
+    """
+    if (model / folder.CONFIG).exists() and (model / folder.CONFIG).read_json().get("kind") == "retriever":
+        retriever = ComposedRetriever.load(model)
+        sides = [side for side in (retriever.target_encoder, retriever.query_encoder) if side is not None]
+        return list({side.fingerprint(): side for side in sides}.values())
+    return [load_video(model)]
 
 
 def restore_joint(config: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> JointRetriever:

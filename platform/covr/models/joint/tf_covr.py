@@ -1,23 +1,27 @@
 """TF-CoVR stage 2 as published: stored video vectors, a text encoder and the gated combiner, in one module.
 
 Its parameters are those of the published files, the unused ones included, so that a file goes in and out unchanged.
-To serve one with a video encoder of its own, see `covr.models.retriever.ComposedRetriever`.
+With the AIM encoder that made the vectors beside it, it reads frames as well.
 
-Shapes: B queries or targets, L text tokens, D width of the video vectors.
+Shapes: B queries or targets, T frames, H x W pixels, L text tokens, D width of the video vectors.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from covr.errors import UserError
 from covr.models.fusion.combiner import Combiner
-from covr.models.joint.base import JointRetriever, Needs, Text
+from covr.models.joint.base import JointRetriever, Text
 from covr.models.joint.blip import unit
+from covr.models.sides import Encoder, Needs
 from covr.models.text.clip import ClipText, ClipTextConfig
 from covr.models.text.qformer import QFormer, QFormerConfig
+from covr.models.video.aim import AIM, AIMConfig
+from covr.models.video.encoder import module_fingerprint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,8 @@ class TFCoVRConfig:
     """Widths of the combiner's projections and hidden layers."""
     max_tokens: int = 32
     """Longest modification, in tokens (CLIP's tower: its own 77)."""
+    video: AIMConfig | None = None
+    """The encoder behind the video vectors, which published files do not hold; null: vectors alone are read."""
     clip_prefix: str = "clip."
     """Where a file of the variant `aim_clip` keeps CLIP's text tower."""
     tokenizer: str | None = None
@@ -53,11 +59,43 @@ class TFCoVRRetriever(JointRetriever):
         self.vision_proj = nn.Linear(width, config.dim) if reads_bert else None
         self.text_proj = nn.Linear(width, config.dim)
         self.combiner = Combiner(config.dim, *config.combiner)
+        self.video = None if config.video is None else AIM(config.video)
+        if self.video is not None and self.video.dim != config.dim:
+            raise UserError(
+                f"the video encoder's vectors have {self.video.dim} values, the combiner reads {config.dim}",
+                type(self).__name__,
+                "give the AIM encoder that the vectors were made with",
+            )
         self.freeze()
 
     @property
     def needs(self) -> Needs:
-        return Needs(query_feature="pooled", query_text=True, query_description=False, target_feature="pooled")
+        return Needs(query_feature="pooled", query_text=True, target_feature="pooled")
+
+    @property
+    def query_encoder(self) -> Encoder:
+        return self.target_encoder
+
+    @property
+    def target_encoder(self) -> Encoder:
+        """The AIM encoder.
+
+        Raises:
+            UserError: the model was made without one.
+        """
+        if self.video is None:
+            raise UserError(
+                "there is no video encoder beside this model",
+                type(self).__name__,
+                "give the AIM checkpoint: covr import-checkpoint tf-covr ... --video FILE, or model.ckpt.video=FILE",
+            )
+        return self.video
+
+    @property
+    def target_fingerprint(self) -> str:
+        """Of the video encoder alone: targets are its vectors."""
+        video = nn.ModuleDict({} if self.video is None else {"video": self.video})
+        return module_fingerprint(video, type(self).__name__, self.dim)
 
     @property
     def vocab_size(self) -> int:
@@ -65,11 +103,18 @@ class TFCoVRRetriever(JointRetriever):
 
     def freeze(self) -> None:
         """Leave trainable what TF-CoVR trains: combiner, text projection, and the Q-Former's text side."""
-        for module in (self.qformer, self.clip_text, self.vision_proj):
+        for module in (self.qformer, self.clip_text, self.vision_proj, self.video):
             if module is not None:
                 module.requires_grad_(False)
         if self.qformer is not None:
             self.qformer.freeze_like_published()
+
+    def train(self, mode: bool = True) -> TFCoVRRetriever:
+        super().train(mode)
+        for frozen in (self.video, self.clip_text):
+            if frozen is not None:
+                frozen.eval()
+        return self
 
     def read(self, text: Text) -> Tensor:
         """Text vectors (B, D), of unit length."""
@@ -81,21 +126,24 @@ class TFCoVRRetriever(JointRetriever):
         return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
-        """Composed queries (B, D), of unit length, from raw video vectors (B, D) and modifications."""
+        """Composed queries (B, D), of unit length, from pixels (B, T, 3, H, W) or raw vectors (B, D), and texts."""
         return self.combiner(self._vectors(frames), self.read(text))
 
     def forward_target(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
-        """Targets (B, D), of unit length, from raw video vectors (B, D)."""
+        """Targets (B, D), of unit length, from pixels (B, T, 3, H, W) or raw vectors (B, D)."""
         return unit(self._vectors(frames))
 
     def _prepare(self, frames: Tensor, target: bool = False) -> Tensor:
-        return frames.to(self.mean.device)  # no pixels: `_vectors` says so
+        frames = frames.to(self.mean.device)
+        return self.video.preprocess(frames) if self.video is not None and frames.dtype == torch.uint8 else frames
 
     def _vectors(self, features: Tensor) -> Tensor:
+        if self.video is not None and features.ndim == 5:
+            return self.video.pool(self.video(features))
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise UserError(
                 f"this model reads video vectors (B, {self.dim}), not {tuple(features.shape)}",
                 type(self).__name__,
-                "embed the clips with an AIM encoder first",
+                "give vectors of an AIM encoder, or that encoder beside the model (its option video)",
             )
         return features

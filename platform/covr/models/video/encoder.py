@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from covr.clips.resize import Resize
 from covr.clips.sampling import Sampling
+from covr.models.sides import Feature
 
 if TYPE_CHECKING:
     from covr.models.video.aim import AIMConfig
@@ -27,7 +28,10 @@ class VideoEncoder(nn.Module):
         config: decides the architecture and the pixels; part of the fingerprint.
         dim: D, the width of the vectors.
         num_frames: T, the frames of a clip that it reads.
+        writes: what `features` gives.
     """
+
+    writes: tuple[Feature, ...] = ("pooled", "frames")
 
     def __init__(self, config: AIMConfig) -> None:
         super().__init__()
@@ -62,6 +66,11 @@ class VideoEncoder(nn.Module):
     def pool(self, frames_BTD: Tensor) -> Tensor:
         """Frame vectors to one raw vector a clip (B, D): their mean over time."""
         return frames_BTD.mean(dim=1)
+
+    def features(self, frames_BTCHW: Tensor) -> dict[Feature, Tensor]:
+        """Resized uint8 frames to raw frame vectors (B, T, D) and clip vectors (B, D)."""
+        frames_BTD = self(self.normalise(frames_BTCHW))
+        return {"pooled": self.pool(frames_BTD), "frames": frames_BTD}
 
     def fingerprint(self) -> str:
         """Hash of the configuration and of every weight; where the encoder lies does not enter it."""
