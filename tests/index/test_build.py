@@ -38,6 +38,7 @@ def embed(root: Place, model: ComposedRetriever, without: tuple[str, ...] = ()) 
     for clip_id, key in zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True):
         values[clip_id] = rng.normal(size=model.video.dim).astype(np.float32)
         row = {"clip_id": clip_id, "key": key, "feature": "pooled", "value": values[clip_id].tolist()}
+        row["shape"] = [model.video.dim]
         if clip_id not in without:
             rows.append(row)
     features.write(tables.from_rows("features", rows))

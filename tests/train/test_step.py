@@ -287,5 +287,5 @@ def test_captions_are_targets_of_their_own_weight_and_do_not_learn(root):
 def test_a_target_without_a_caption_is_named(tmp_path):
     place = Place(tmp_path)
     tiny_triplets.build(place, captions=tiny_triplets.CLIPS[1:])
-    with pytest.raises(UserError, match=r"1 of 12 target clips have no caption \[tables/texts: clip clip00\]"):
+    with pytest.raises(UserError, match=r"1 of 12 clips have no caption \[tables/texts: clip clip00\]"):
         Training(place, terms={"si_tc": 1.0})

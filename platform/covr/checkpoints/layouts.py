@@ -288,7 +288,6 @@ def _build_tf_covr(shapes: Shapes, *, text_num_heads: int | None = None) -> TFCo
             dim=shapes.size("text_proj.weight", 0),
             combiner=combiner,
             clip_prefix=_clip_prefix(shapes),
-            tokenizer=None if isinstance(text, QFormerConfig) else ClipConfig().tokenizer,
         )
     )
 

@@ -46,13 +46,13 @@ class SideFeatures:
         return tuple(dict.fromkeys(name for name in (self.target_encoder, self.query_encoder) if name is not None))
 
     def query(self, clip_ids: Sequence[str]) -> np.ndarray:
-        """What the query side reads of clips, float32 (N, ...); (N, 0) where it reads no picture.
+        """What the query side reads of clips, float32 (N, ...); zeros (N, 1) where it reads no picture.
 
         Raises:
             UserError: features are missing; how many, and where.
         """
         if self.query_encoder is None or self.needs.query_feature is None:
-            return np.zeros((len(clip_ids), 0), np.float32)
+            return np.zeros((len(clip_ids), 1), np.float32)
         return Features(self.root, self.query_encoder).read(clip_ids, self.needs.query_feature)
 
     def target(self, clip_ids: Sequence[str]) -> np.ndarray:
@@ -73,8 +73,11 @@ class SideFeatures:
         return None if kind is None else texts_about(self.root, clip_ids, kind)
 
 
-def texts_about(root: Place, owners: Sequence[str], kind: str) -> list[str]:
+def texts_about(root: Place, owners: Sequence[str], kind: str, instead: str = "") -> list[str]:
     """The first text of a kind about each clip or query, in the order asked for.
+
+    Args:
+        instead: what else can be done where one has none.
 
     Raises:
         UserError: there are no texts, or one has none; how many and which.
@@ -89,8 +92,8 @@ def texts_about(root: Place, owners: Sequence[str], kind: str) -> list[str]:
             found.setdefault(owner, text)
     if missing := sorted(wanted - found.keys()):
         raise UserError(
-            f"{len(missing)} of {len(wanted)} clips have no {kind} ({missing[0]}{', ...' if missing[1:] else ''})",
-            "tables/texts",
-            f"give each a text of the kind {kind}",
+            f"{len(missing)} of {len(wanted)} clips have no {kind}",
+            f"tables/texts: clip {missing[0]}",
+            f"give each a text of kind {kind}" + (f", {instead}" if instead else ""),
         )
     return [found[owner] for owner in owners]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from covr.cluster.session import connect
 from covr.config.compose import build
-from covr.embed.read import pooled
+from covr.embed.read import SideFeatures, pooled
 from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.queries import Queries
@@ -19,11 +21,12 @@ from covr.losses import WeightedTargets
 from covr.models import ComposedRetriever, build_retriever, load_video
 from covr.models.folder import load_exactly
 from covr.models.fusion import Kind
+from covr.models.joint import JointRetriever
 from covr.models.video.encoder import VideoEncoder
-from covr.models.video.store import check_two_stage
 from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
+from covr.tables import right_targets
 from covr.tracking import RunLogger
 from covr.train.fit import fit
 from covr.train.recipe import Recipe
@@ -34,6 +37,7 @@ from covr.train.workers import Workers
 DECISIVE = ("text", "fusion", "center", "query_video", "loss", "loss_terms", "optimizer", "scheduler", "finetune")
 """The parts of `model` that a trained row depends on, beside its starting weights."""
 CHANCE = "chance"  # nothing to train
+MAIN = "composed"
 FUSION_OF: dict[str, Kind | None] = {
     "composed": None,  # as configured
     "text-only": "text-only",
@@ -56,11 +60,12 @@ def finetune(job: Job) -> dict[str, Any]:
     for row in rows:
         if row not in FUSION_OF:
             raise UserError(f"no row {row!r}", "rows", f"choose from {', '.join([*FUSION_OF, CHANCE])}")
-    check_two_stage(job.cfg.model)
     _loss_terms(job.cfg.model)
     model_place = job.root / "pretrain" / "model"
     if not model_place.is_dir():
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
+    if "joint" in job.cfg.model:
+        return {MAIN: _joint(job, rows, ComposedRetriever.load(model_place))}
     video = load_video(model_place)
     lacking = refused(job.root, video.fingerprint())
     queries = [Queries.read(job.root, split).without(lacking) for split in ("train", "val")]
@@ -68,7 +73,11 @@ def finetune(job: Job) -> dict[str, Any]:
     if job.cfg.model.ckpt.path is not None:
         inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
-    results = {row: _train(job, row, queries, lacking, video, inputs) for row in trained}
+    vectors = partial(_vectors, job.root, queries, video)
+    results = {
+        row: _train(job, row, partial(_retriever, job.cfg.model, FUSION_OF[row], model_place), vectors, lacking, inputs)
+        for row in trained
+    }
     if "average" in rows:
         results["average"] = _average(job, video)
     return results
@@ -77,11 +86,12 @@ def finetune(job: Job) -> dict[str, Any]:
 def _train(
     job: Job,
     row: str,
-    queries: list[Queries],
+    build_retriever: Callable[[], Any],
+    write_vectors: Callable[[], dict[str, Any]],
     lacking: frozenset[str],
-    video: VideoEncoder,
     inputs: dict[str, str],
 ) -> dict[str, Any]:
+    """Train one row; `write_vectors` gives the files of features that `TripletTask` reads."""
     model, out = job.cfg.model, job.root / "retrievers" / row
     terms = _loss_terms(model)
     if row == "video-only" and "si_tc" in terms:  # no text encoder, no vectors of captions
@@ -94,17 +104,17 @@ def _train(
         "seed": job.cfg.seed,
         "precision": job.cfg.trainer.precision,
         "gradcache_rows": job.cfg.trainer.gradcache_rows,
-        **{part: _plain(model[part]) for part in DECISIVE},
+        **{part: _plain(model[part]) for part in DECISIVE if part in model},
     }
 
     def work(run: RunLogger) -> dict[str, Any]:
         workers = Workers.from_config(job.cfg.trainer, connect(job.cfg.machine), data_cpus=0)
         make_task = partial(
             TripletTask,
-            build=partial(_retriever, model, FUSION_OF[row], job.root / "pretrain" / "model"),
+            build=build_retriever,
             loss=WeightedTargets(build(model.loss), terms),
             root=job.root,
-            vectors=_vectors(job.root, queries, video),
+            **write_vectors(),
             refused=lacking,
             out=out,
         )
@@ -152,6 +162,30 @@ def _lr_scale(model: DictConfig, row: str) -> dict[str, float]:
     return {name: scale for name, scale in scales.items() if name.split(".")[0] != LACKING.get(row)}
 
 
+def _joint(job: Job, rows: list[str], start: JointRetriever) -> dict[str, Any]:
+    """Train the joint model from what is stored of the clips, or take it as it is where nothing is to be trained."""
+    if rows != [MAIN]:
+        raise UserError("a joint model is one row", f"rows={job.cfg.rows}", f"set rows=[{MAIN},{CHANCE}]")
+    place, out = job.root / "pretrain" / "model", job.root / "retrievers" / MAIN
+    if not (job.cfg.model.finetune.max_epochs and any(value.requires_grad for value in start.parameters())):
+
+        def work(run: RunLogger) -> dict[str, Any]:
+            start.save(out)
+            return {"target_fingerprint": start.target_fingerprint}
+
+        inputs = {"start": start.fingerprint}
+        return job.step(f"finetune/{MAIN}", settings={}, inputs=inputs, outputs=[out / "config.json"], work=work)
+    start.check_trained_from_features()
+    features = SideFeatures(job.root, start)
+    lacking = frozenset[str]().union(*(refused(job.root, encoder) for encoder in features.encoders))
+    queries = [Queries.read(job.root, split).without(lacking) for split in ("train", "val")]
+    inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": start.fingerprint}
+    if start.train().needs.query_description is not None:
+        inputs["texts"] = TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()
+    vectors = partial(_side_vectors, job.root, queries, features)
+    return _train(job, MAIN, partial(ComposedRetriever.load, place), vectors, lacking, inputs)
+
+
 def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
     """Put the text encoder of the text-only retriever beside the video vector, as trained."""
     source, out = job.root / "retrievers" / "text-only", job.root / "retrievers" / "average"
@@ -191,16 +225,35 @@ def _load_part(part: nn.Module | None, source: nn.Module | None, where: str) -> 
         load_exactly(part, source.state_dict(), where)
 
 
-def _vectors(root: Place, queries: list[Queries], video: VideoEncoder) -> Place:
+def _vectors(root: Place, queries: list[Queries], video: VideoEncoder) -> dict[str, Any]:
     """The file of all vectors that stage 2 reads, written from the features table unless it is there."""
-    lists = [clips for split in queries for _, clips in split.groups("corrected")]
-    lists += [split.triplets["query_clip"].to_pylist() for split in queries]
-    lists += [split.triplets["target_clips"].combine_chunks().flatten().to_pylist() for split in queries]
-    clip_ids = sorted({clip for clips in lists for clip in clips})
-    place = root / "finetune" / "vectors" / f"{fingerprint(video.fingerprint(), clip_ids)[:16]}.arrow"
+    encoder, clip_ids = video.fingerprint(), sorted({*_asking(queries), *_answering(queries)})
+    return {"vectors": _written(root, encoder, clip_ids, partial(pooled, root, encoder, clip_ids))}
+
+
+def _side_vectors(root: Place, queries: list[Queries], features: SideFeatures) -> dict[str, Any]:
+    """A file of what each side reads."""
+    asking, answering = sorted(_asking(queries)), sorted(_answering(queries))
+    target = _written(root, features.target_encoder, answering, partial(features.target, answering))
+    query = _written(root, str(features.query_encoder), asking, partial(features.query, asking))
+    return {"vectors": target, "query_vectors": query}
+
+
+def _written(root: Place, encoder: str, clip_ids: list[str], read: Callable[[], np.ndarray]) -> Place:
+    place = root / "finetune" / "vectors" / f"{fingerprint(encoder, clip_ids)[:16]}.arrow"
     if not place.exists():
-        Vectors.write(place, clip_ids, pooled(root, video, clip_ids))
+        Vectors.write(place, clip_ids, read())
     return place
+
+
+def _asking(queries: list[Queries]) -> set[str]:
+    return {clip for split in queries for clip in split.triplets["query_clip"].to_pylist()}
+
+
+def _answering(queries: list[Queries]) -> set[str]:
+    """Right answers, and the galleries of validation."""
+    found = {clip for split in queries for _, clips in split.groups("corrected") for clip in clips}
+    return found.union(*(right_targets(split.triplets).flatten().to_pylist() for split in queries))
 
 
 def _plain(node: Any) -> Any:

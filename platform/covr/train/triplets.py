@@ -21,13 +21,17 @@ from covr.evaluate.queries import Queries
 from covr.evaluate.rank import rank_embeddings
 from covr.losses import WeightedTargets, gather_rows
 from covr.models import ComposedRetriever
+from covr.models.joint import JointRetriever
 from covr.storage import Place
 from covr.tables import right_targets
 from covr.train.captions import caption_vectors
+from covr.train.extras import EXTRAS, Extras
 from covr.train.order import Order
 from covr.train.task import Shard
 from covr.train.vectors import Vectors
 
+INPUTS = ("query", "texts", "target")
+"""What a batch holds for every retriever; see `covr.train.extras` for the rest."""
 VALIDATION_BATCH = 256
 VALIDATION_DEPTH = 10
 
@@ -66,10 +70,11 @@ class TripletTask:
 
     Args:
         shard: this worker's place.
-        build: makes the retriever; the text encoder and the fusion are trained, the video encoder is frozen.
+        build: makes the retriever; what makes the stored features is frozen, what it trains of the rest is its own.
         loss: the contrastive loss, against the target clip's vector (`si_ti`) and the target's caption (`si_tc`).
         root: storage root with the tables.
-        vectors: the clips' vectors, see `covr.train.vectors`.
+        vectors: what the target side reads of the clips, see `covr.train.vectors`.
+        query_vectors: what the query side reads, where that is another file.
         out: the folder that gets the trained retriever.
         refused: clips without a vector, see `covr.embed.refused`; triplets do without them.
     """
@@ -80,29 +85,38 @@ class TripletTask:
         self,
         shard: Shard,
         *,
-        build: Callable[[], ComposedRetriever],
+        build: Callable[[], ComposedRetriever | JointRetriever],
         loss: WeightedTargets,
         root: Place,
         vectors: Place,
+        query_vectors: Place | None = None,
         out: Place,
         refused: frozenset[str] = frozenset(),
     ) -> None:
         self.shard, self._loss, self._out = shard, loss, out
         self.vectors = Vectors(vectors)
+        self.query_vectors = self.vectors if query_vectors is None else Vectors(query_vectors)
         self.train, self.val = (Queries.read(root, split).without(refused) for split in ("train", "val"))
         triplets = self.train.triplets
         self.num_rows = len(triplets)
         self.right = RightAnswers(triplets, self.vectors)
-        self.query_clips = self.vectors.rows(triplets["query_clip"].to_pylist())
+        self.query_clips = self.query_vectors.rows(triplets["query_clip"].to_pylist())
         self.wordings: list[list[str]] = triplets["modifications"].to_pylist()
         self.retriever = build()
-        seen = np.unique(np.concatenate([self.query_clips, self.right.clips]))
-        self.retriever.set_center(torch.from_numpy(self.vectors.values[seen]))
-        if self.retriever.text is not None:
-            texts = {text for wordings in self.wordings for text in wordings}
-            self.retriever.text.to(shard.device).remember(sorted(texts.union(self.val.texts())))
+        asking = [clip for split in (self.train, self.val) for clip in split.triplets["query_clip"].to_pylist()]
+        self.extras = Extras(root, self.retriever, triplets, asking, self.vectors.values.shape[1:])
+        if isinstance(self.retriever, ComposedRetriever):
+            self._prepare(self.retriever)
         self.captions_CD = self._captions(root) if "si_tc" in loss.weights else None
         self.model: nn.Module = self.retriever
+
+    def _prepare(self, retriever: ComposedRetriever) -> None:
+        """What is computed once of the training set: the mean vector, and what frozen text layers give."""
+        seen = np.unique(np.concatenate([self.query_clips, self.right.clips]))
+        retriever.set_center(torch.from_numpy(self.vectors.values[seen]))
+        if retriever.text is not None:
+            texts = {text for wordings in self.wordings for text in wordings}
+            retriever.text.to(self.shard.device).remember(sorted(texts.union(self.val.texts())))
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
         for step in range(first, last):
@@ -118,9 +132,10 @@ class TripletTask:
             ]
             made: dict[str, Any] = {
                 "rows": local,
-                "query": torch.from_numpy(self.vectors.values[self.query_clips[local]]),
+                "query": torch.from_numpy(self.query_vectors.values[self.query_clips[local]]),
                 "texts": texts,
                 "target": torch.from_numpy(self.vectors.values[targets[part]]),
+                **self.extras.of_batch(local, chosen[part] == 0),
                 # Row i and column j: is target j right for query i, and is target i right for query j?
                 "positives_rows": torch.from_numpy(self.right.include(local[:, None], targets, labels)),
                 "positives_columns": torch.from_numpy(
@@ -134,12 +149,13 @@ class TripletTask:
             yield made
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-        query_LD, target_LD = model(batch["query"], batch["texts"], batch["target"])
+        extras = {name: batch[name] for name in EXTRAS if name in batch}
+        query_LD, target_LD = model(batch["query"], batch["texts"], batch["target"], **extras)
         return {"query": query_LD, "target": target_LD}
 
     def chunks(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
         return [
-            {name: batch[name][start : start + rows] for name in ("query", "texts", "target")}
+            {name: batch[name][start : start + rows] for name in (*INPUTS, *EXTRAS) if name in batch}
             for start in range(0, len(batch["texts"]), rows)
         ]
 
@@ -164,16 +180,18 @@ class TripletTask:
         metrics = []
         for queries, clips in self.val.groups("corrected"):
             triplets, texts = queries.triplets, queries.texts()
-            features_QD = self._features(triplets["query_clip"].to_pylist())
+            asking = triplets["query_clip"].to_pylist()
             made = [
                 self.retriever.embed_query(
-                    features_QD[start : start + VALIDATION_BATCH], texts[start : start + VALIDATION_BATCH]
+                    self._features(self.query_vectors, asking[start : start + VALIDATION_BATCH]),
+                    texts[start : start + VALIDATION_BATCH],
+                    **self.extras.of_queries(asking[start : start + VALIDATION_BATCH]),
                 )
                 for start in range(0, len(texts), VALIDATION_BATCH)
             ]
             runs = rank_embeddings(
                 torch.cat(made).float().cpu().numpy(),
-                self.retriever.embed_target(self._features(clips)).float().cpu().numpy(),
+                self.retriever.embed_target(self._features(self.vectors, clips)).float().cpu().numpy(),
                 query_ids=triplets["query_id"].to_pylist(),
                 query_clips=triplets["query_clip"].to_pylist(),
                 gallery_clips=clips,
@@ -191,12 +209,16 @@ class TripletTask:
 
     def _captions(self, root: Place) -> Tensor:
         """Vectors of the right answers' captions before any training, at the clips' own rows."""
-        if self.retriever.text is None:
+        embed: Callable[[list[str]], Tensor] | None
+        embed = self.retriever.text if isinstance(self.retriever, ComposedRetriever) else self.retriever.text_target
+        if embed is None:
             raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
+        self.retriever.to(self.shard.device).eval()
         clip_ids = sorted(set(right_targets(self.train.triplets).flatten().to_pylist()))
-        captions_CD = torch.zeros(self.vectors.values.shape)
-        captions_CD[self.vectors.rows(clip_ids)] = caption_vectors(root, self.retriever.text, clip_ids)
+        found_ND = caption_vectors(root, embed, clip_ids)
+        captions_CD = torch.zeros(len(self.vectors.values), found_ND.shape[1])
+        captions_CD[self.vectors.rows(clip_ids)] = found_ND
         return captions_CD
 
-    def _features(self, clip_ids: list[str]) -> Tensor:
-        return torch.from_numpy(self.vectors.values[self.vectors.rows(clip_ids)]).to(self.shard.device)
+    def _features(self, vectors: Vectors, clip_ids: list[str]) -> Tensor:
+        return torch.from_numpy(vectors.values[vectors.rows(clip_ids)]).to(self.shard.device)

@@ -1,7 +1,9 @@
-"""Clip vectors in one memory-mapped Arrow file, shared by all workers of a machine."""
+"""Features of clips in one memory-mapped Arrow file, shared by all workers of a machine."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,10 +14,10 @@ from covr.storage import Place
 
 
 class Vectors:
-    """Raw pooled features of clips, read where they lie.
+    """Raw features of clips, read where they lie.
 
     Attributes:
-        values: float32 (N, D), memory-mapped from a local place, else in memory; not to be written to.
+        values: float32 (N, ...), memory-mapped from a local place, else in memory; not to be written to.
     """
 
     def __init__(self, place: Place) -> None:
@@ -23,7 +25,7 @@ class Vectors:
         table = pa.ipc.open_file(source).read_all().combine_chunks()
         self._rows = {clip_id: row for row, clip_id in enumerate(table["clip_id"].to_pylist())}
         flat = table["value"].chunk(0).flatten().to_numpy(zero_copy_only=True)
-        self.values = flat.reshape(len(table), -1)
+        self.values = flat.reshape(len(table), *json.loads(table.schema.metadata[b"shape"]))
 
     def rows(self, clip_ids: Sequence[str]) -> np.ndarray:
         """Where the clips' vectors lie, int64.
@@ -37,10 +39,12 @@ class Vectors:
             raise UserError("a clip has no vector", f"clip {missing.args[0]}", "run jobs/embed.py") from None
 
     @staticmethod
-    def write(place: Place, clip_ids: Sequence[str], values_ND: np.ndarray) -> None:
-        """Write the file whole or not at all."""
-        values = pa.FixedSizeListArray.from_arrays(pa.array(values_ND.reshape(-1)), values_ND.shape[1])
-        table = pa.table({"clip_id": pa.array(clip_ids, pa.string()), "value": values})
+    def write(place: Place, clip_ids: Sequence[str], values: np.ndarray) -> None:
+        """Write the features (N, ...) of N clips whole or not at all."""
+        shape = values.shape[1:]
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), math.prod(shape))
+        columns = {"clip_id": pa.array(clip_ids, pa.string()), "value": rows}
+        table = pa.table(columns).replace_schema_metadata({"shape": json.dumps(shape)})
         buffer = pa.BufferOutputStream()
         with pa.ipc.new_file(buffer, table.schema) as writer:
             writer.write_table(table)

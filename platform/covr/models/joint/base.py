@@ -23,7 +23,7 @@ from covr.models.image.vit import CLIP_MEAN, CLIP_STD
 from covr.models.joint.encoder import JointEncoder
 from covr.models.sides import Encoder, Needs
 from covr.models.text.cleaning import Cleaning, clean
-from covr.models.text.tokenizer import VOCABULARY_SIZE, wordpiece
+from covr.models.text.tokenizer import BYTE_PAIRS_SIZE, VOCABULARY_SIZE, byte_pairs, wordpiece
 from covr.models.video.encoder import module_fingerprint
 from covr.storage import Place
 
@@ -128,11 +128,36 @@ class JointRetriever(nn.Module):
         """Target vectors (B, D) from normalised pixels (B, T, 3, H, W) or features."""
         raise NotImplementedError
 
+    def text_target(self, text: Text) -> Tensor:
+        """Vectors (B, D), of unit length, of targets' captions: the caption term of the loss."""
+        raise NotImplementedError
+
     def forward(
-        self, query: Tensor, texts: Text, target: Tensor, descriptions: Text | None = None
+        self,
+        query: Tensor,
+        texts: Text,
+        target: Tensor,
+        descriptions: Text | None = None,
+        scores: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Query and target vectors of a training batch: one call, as wrappers for many workers want it."""
-        return self.forward_query(query, texts, descriptions), self.forward_target(target)
+        return self.forward_query(query, texts, descriptions), self.forward_target(target, scores)
+
+    def check_trained_from_features(self) -> None:
+        """Refuse a model that trains what its stored features are made by.
+
+        Raises:
+            UserError: it is one.
+        """
+        parts = tuple(f"{name}." for name in {*self.query_parts, *self.target_parts})
+        trained = [name for name, value in self.named_parameters() if value.requires_grad and name.startswith(parts)]
+        if trained:
+            raise UserError(
+                f"this model trains its picture side ({trained[0]}), which stored features cannot",
+                "model",
+                "take its weights as they are with model.finetune.max_epochs=0"
+                + (", or set model.joint.target_qformer=frozen" if trained[0].startswith("qformer.") else ""),
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -200,13 +225,14 @@ Fingerprint {marks["fingerprint"]}, of the target side {marks["target_fingerprin
         """
         source = self.config.tokenizer
         if source is None:
-            if self.vocab_size < VOCABULARY_SIZE:
+            size = BYTE_PAIRS_SIZE if self.reads_byte_pairs else VOCABULARY_SIZE
+            if self.vocab_size < size:
                 raise UserError(
-                    f"this model knows {self.vocab_size} tokens, the packaged vocabulary has {VOCABULARY_SIZE}",
+                    f"this model knows {self.vocab_size} tokens, the packaged vocabulary has {size}",
                     type(self).__name__,
-                    "give input_ids and attention_mask, or a tokenizer in model.tokenizer",
+                    "give input_ids and attention_mask, or a tokenizer in model.joint.tokenizer",
                 )
-            return wordpiece()
+            return byte_pairs() if self.reads_byte_pairs else wordpiece()
         try:
             return AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
@@ -214,6 +240,11 @@ Fingerprint {marks["fingerprint"]}, of the target side {marks["target_fingerprin
             raise UserError(
                 f"no tokenizer there ({reason})", f"tokenizer={source}", "give a folder or hub id"
             ) from None
+
+    @property
+    def reads_byte_pairs(self) -> bool:
+        """Whether texts are CLIP's byte pairs; else they are WordPiece."""
+        return False
 
     @property
     def vocab_size(self) -> int:

@@ -162,18 +162,22 @@ class Blip2Retriever(JointRetriever):
         """
         if self.config.query == "visual":
             return self._finish(mean_frames(self._rows(self.query_tokens(frames), self.qformer)).mean(dim=1))
-        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
         if self.config.query == "text":
-            return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
+            return self.text_target(text)
         if self.combiner is not None:
-            text_BP = unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
-            return self.combiner(self._mean_of_rows(frames), text_BP)  # raw, as published
+            return self.combiner(self._mean_of_rows(frames), self.text_target(text))  # raw, as published
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
         tokens_BTNE = self.query_tokens(frames)
         B, T = tokens_BTNE.shape[:2]
         ids_FL, mask_FL = ids_BL.repeat_interleave(T, dim=0), mask_BL.repeat_interleave(T, dim=0)
         states_FQD = self.qformer.read_with(ids_FL, mask_FL, tokens_BTNE.flatten(0, 1))
         rows_FQP = unit(self.text_proj(states_FQD[:, : self.config.qformer.num_queries]))
         return self._finish(mean_frames(rows_FQP.mean(dim=1).view(B, T, -1)))
+
+    def text_target(self, text: Text) -> Tensor:
+        """Captions (B, P), of unit length."""
+        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
+        return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
 
     def _rows(self, tokens_BTNE: Tensor, qformer: QFormer) -> Tensor:
         states_FQD = qformer.look(tokens_BTNE.flatten(0, 1))

@@ -39,8 +39,8 @@ class ClipConfig:
     """Widths of the combiner's projections and hidden layers, for `mlp`."""
     target_colours: Literal["rgb", "bgr"] = "rgb"
     """Order of the channels in which target frames are read; `bgr` is what the published embeddings were made with."""
-    tokenizer: str | None = "openai/clip-vit-base-patch16"
-    """Folder or hub id of CLIP's byte-pair tokenizer; it is not packaged."""
+    tokenizer: str | None = None
+    """Folder or hub id of a tokenizer; null: CLIP's packaged byte pairs."""
 
 
 class ClipRetriever(JointRetriever):
@@ -61,6 +61,10 @@ class ClipRetriever(JointRetriever):
         self.requires_grad_(False)
         if self.combiner is not None:
             self.combiner.requires_grad_(True)
+
+    @property
+    def reads_byte_pairs(self) -> bool:
+        return True
 
     @property
     def vocab_size(self) -> int:
@@ -97,6 +101,10 @@ class ClipRetriever(JointRetriever):
     def encode_text(self, text: Text) -> Tensor:
         """Raw vectors (B, P) of texts."""
         return self.text.read(self.tokenise(text, self.config.text.max_positions, "none")[0])
+
+    def text_target(self, text: Text) -> Tensor:
+        """Captions (B, P), of unit length."""
+        return torch.nn.functional.normalize(self.encode_text(text), dim=-1)
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """Raw vectors (B, P): the mean over frames of pixels (B, T, 3, H, W) or of frame vectors (B, T, P)."""

@@ -41,7 +41,7 @@ class TFCoVRConfig:
     clip_prefix: str = "clip."
     """Where a file of the variant `aim_clip` keeps CLIP's text tower."""
     tokenizer: str | None = None
-    """Folder or hub id of a tokenizer; null: bert-base-uncased's vocabulary. CLIP's is not packaged."""
+    """Folder or hub id of a tokenizer; null: the packaged one of the text side."""
 
 
 class TFCoVRRetriever(JointRetriever):
@@ -98,6 +98,10 @@ class TFCoVRRetriever(JointRetriever):
         return module_fingerprint(video, type(self).__name__, self.dim)
 
     @property
+    def reads_byte_pairs(self) -> bool:
+        return self.clip_text is not None
+
+    @property
     def vocab_size(self) -> int:
         return self.config.text.vocab_size
 
@@ -124,6 +128,10 @@ class TFCoVRRetriever(JointRetriever):
         assert self.qformer is not None
         ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens, "tf-covr")
         return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
+
+    def text_target(self, text: Text) -> Tensor:
+        """Captions (B, D), of unit length."""
+        return self.read(text)
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """Composed queries (B, D), of unit length, from pixels (B, T, 3, H, W) or raw vectors (B, D), and texts."""

@@ -56,9 +56,8 @@ def build_video(cfg_model: DictConfig) -> AIM | Stored:
     weights at `model.video.weights`, adapters at their start). With model/video=stored there is nothing to start.
 
     Raises:
-        UserError: weights that are not there or do not fit; a model that the jobs do not train.
+        UserError: weights that are not there or do not fit.
     """
-    check_two_stage(cfg_model)
     config = build(cfg_model.video)
     if isinstance(config, StoredConfig):
         return Stored(replace(config, contents=contents(config.files)))
@@ -73,20 +72,6 @@ def build_video(cfg_model: DictConfig) -> AIM | Stored:
         case other:
             raise UserError(f"unknown start {other!r}", "model.init", "choose scratch, backbone or pretrained")
     return encoder
-
-
-def check_two_stage(cfg_model: DictConfig) -> None:
-    """Refuse a model that has no stage 1 of its own.
-
-    Raises:
-        UserError: the model is one of the published systems that are loaded, not trained by the jobs.
-    """
-    if "video" not in cfg_model:
-        raise UserError(
-            f"the jobs do not train {cfg_model.name}",
-            "model",
-            "train tf-covr-base or tf-covr-base-tiny; load published models with covr import-checkpoint",
-        )
 
 
 def _load_backbone(encoder: AIM) -> None:
