@@ -15,8 +15,9 @@ from covr.checkpoints.published import published_tensors
 from covr.checkpoints.reader import read_checkpoint
 from covr.cli.main import commands
 from covr.errors import UserError
-from covr.models import AIM, Combiner, ComposedRetriever
-from covr.models.joint import BlipRetriever
+from covr.models import AIM, AIMConfig, Combiner, ComposedRetriever, load_published, save_published
+from covr.models.joint import BlipRetriever, TFCoVRConfig, TFCoVRRetriever
+from covr.models.text.clip import ClipTextConfig
 from covr.storage import Place
 
 BLIP = Golden("blip_cir")
@@ -147,3 +148,65 @@ def test_a_folder_that_was_not_imported_needs_the_layouts_name(tmp_path):
         export_checkpoint(Place(tmp_path / "trained"), tmp_path / "out.ckpt")
     export_checkpoint(Place(tmp_path / "trained"), tmp_path / "out.ckpt", "covr")
     same(read_checkpoint(tmp_path / "out.ckpt").tensors, published_tensors(loaded.module, LAYOUTS["covr"]))
+
+
+@pytest.fixture
+def stage2(tmp_path):
+    """A file of TF-CoVR's stage 2 (CLIP's text tower), and one of the AIM encoder behind its vectors."""
+    torch.manual_seed(0)
+    text = ClipTextConfig(vocab_size=49408, dim=16, depth=1, num_heads=2, projection_dim=12)
+    save_published(TFCoVRRetriever(TFCoVRConfig(text=text, dim=16, combiner=(6, 10))), "tf-covr", tmp_path / "s2.ckpt")
+    save_published(
+        AIM(AIMConfig(image_size=32, num_frames=4, dim=16, depth=1, num_heads=2)), "aim", tmp_path / "aim.pth"
+    )
+    return tmp_path / "s2.ckpt", tmp_path / "aim.pth"
+
+
+@torch.no_grad()
+def test_tf_covr_with_its_video_encoder_reads_frames(tmp_path, stage2):
+    file, video = stage2
+    run = ["import-checkpoint", "tf-covr", str(file), str(tmp_path / "served"), "--size", "text_num_heads=2"]
+    done = CliRunner().invoke(commands, [*run, "--video", str(video), "--video-size", "num_heads=2"])
+    assert done.exit_code == 0, done.output
+    retriever = ComposedRetriever.load(str(tmp_path / "served"))
+    frames = torch.randint(0, 256, (2, 4, 3, 40, 50), dtype=torch.uint8)
+    aim = load_published("aim", video, num_heads=2)
+    vectors = aim.pool(aim(aim.preprocess(frames)))
+    text = ["show it twice", "mirror it"]
+    torch.testing.assert_close(retriever.embed_query(frames, text), retriever.embed_query(vectors, text))
+    torch.testing.assert_close(retriever.embed_target(frames), retriever.embed_target(vectors))
+    encoder = retriever.query_encoder
+    torch.testing.assert_close(encoder.features(encoder.resize(frames))["pooled"], vectors)
+    # The published file has no video encoder, and gets none.
+    export_checkpoint(Place(tmp_path / "served"), tmp_path / "again.ckpt")
+    same(read_checkpoint(tmp_path / "again.ckpt").tensors, read_checkpoint(file).tensors)
+
+
+def test_a_video_encoder_that_does_not_fit_leaves_nothing(tmp_path, stage2):
+    file, video = stage2
+    sizes = {"sizes": {"text_num_heads": 2}, "video_sizes": {"num_heads": 2}}
+    place = Place(tmp_path / "served")
+    with pytest.raises(UserError, match="belongs to the layout tf-covr"):
+        import_checkpoint("covr", file, place, video=video)
+    save_published(
+        AIM(AIMConfig(image_size=32, num_frames=4, dim=24, depth=1, num_heads=2)), "aim", tmp_path / "wide.pth"
+    )
+    with pytest.raises(UserError, match="vectors have 24 values, the combiner reads 16"):
+        import_checkpoint("tf-covr", file, place, video=tmp_path / "wide.pth", **sizes)
+    video.write_bytes(video.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        import_checkpoint("tf-covr", file, place, video=video, **sizes)
+    assert not place.exists()
+
+
+@torch.no_grad()
+def test_positions_are_resized_for_another_size_of_the_picture(tmp_path):
+    file = blip_file(tmp_path / "webvid-covr.ckpt")
+    same_size, larger = (load_published("covr", file, **SIZES, image_size=size) for size in (32, 64))
+    assert larger.embed_target(torch.rand(1, 2, 3, 64, 64)).shape == (1, 16)
+    own, resized = same_size.visual_encoder.pos_embed, larger.visual_encoder.pos_embed
+    assert (own.shape[1], resized.shape[1]) == (5, 17)
+    torch.testing.assert_close(resized[:, 0], own[:, 0])  # the class token's stays
+    grid = own[:, 1:].reshape(1, 2, 2, -1).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(grid, (4, 4), mode="bicubic").flatten(2).mT
+    torch.testing.assert_close(resized[:, 1:], expected)

@@ -14,6 +14,7 @@ from covr.checkpoints.layouts import find_layout
 from covr.checkpoints.published import (
     Loaded,
     Origin,
+    load_published,
     published_file,
     read_published,
     remember,
@@ -41,6 +42,8 @@ def import_checkpoint(
     fresh: Sequence[str] = (),
     keep_unused: bool = True,
     sizes: Mapping[str, Any] | None = None,
+    video: str | Path | Place | None = None,
+    video_sizes: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Read a published file and write it as a folder; nothing is written unless all of it could be read.
 
@@ -48,13 +51,23 @@ def import_checkpoint(
         layout, file, fresh, sizes: as of `load_published`.
         destination: a folder that is not there yet.
         keep_unused: keep the tensors that the model has no place for, so that export gives the file back whole.
+        video, video_sizes: of the layout tf-covr, the AIM file behind its video vectors and what its shapes do not
+            tell: the folder then reads frames, and can be served.
 
     Raises:
         UserError: as `load_published`, or the destination is taken.
     """
     if destination.exists():
         raise UserError("the destination is there already", str(destination), "give a new folder")
-    loaded = read_published(layout, file, fresh=fresh, **(sizes or {}))
+    if video is None:
+        loaded = read_published(layout, file, fresh=fresh, **(sizes or {}))
+    elif layout != "tf-covr":
+        raise UserError("a video encoder belongs to the layout tf-covr", f"--video {video}", "leave it out")
+    else:
+        encoder = load_published("aim", video, **(video_sizes or {}))
+        assert isinstance(encoder, AIM)
+        loaded = read_published(layout, file, fresh=fresh, **{**(sizes or {}), "video": encoder.config})
+        loaded.module.video.load_state_dict(encoder.state_dict())  # type: ignore[union-attr]
     _write(loaded.module, destination)
     if keep_unused and loaded.ignored:
         unused = {name: tensor.clone().contiguous() for name, tensor in loaded.ignored.items()}

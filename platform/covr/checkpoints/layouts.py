@@ -162,6 +162,7 @@ def _blip(retriever: type[BlipRetriever], configuration: type[BlipConfig]) -> Ca
         num_heads: int | None = None,
         text_num_heads: int | None = None,
         enc_token_id: int | None = None,
+        image_size: int | None = None,
         query: str = "multimodal",
     ) -> BlipRetriever:
         image_dim, patch = (shapes.size("visual_encoder.patch_embed.proj.weight", axis) for axis in (0, 2))
@@ -170,7 +171,7 @@ def _blip(retriever: type[BlipRetriever], configuration: type[BlipConfig]) -> Ca
         return retriever(
             configuration(
                 image=ImageConfig(
-                    image_size=patch * shapes.side(shapes.size("visual_encoder.pos_embed", 1)),
+                    image_size=image_size or patch * shapes.side(shapes.size("visual_encoder.pos_embed", 1)),
                     patch_size=patch,
                     dim=image_dim,
                     depth=shapes.count("visual_encoder.blocks.{}."),
@@ -195,8 +196,12 @@ def _blip(retriever: type[BlipRetriever], configuration: type[BlipConfig]) -> Ca
     return build
 
 
+def _positions(own: str) -> Source | None:
+    return Source(own=own, published=own, grid=True) if own == "visual_encoder.pos_embed" else None
+
+
 def _blip_sources(module: BlipRetriever) -> list[Source]:
-    return renamed(module, ())
+    return renamed(module, (), _positions)
 
 
 def _blip_derived(module: BlipRetriever) -> dict[str, Tensor]:
@@ -242,13 +247,18 @@ def _qformer_derived(module: QFormer) -> dict[str, Tensor]:
 
 
 def _build_blip2(
-    shapes: Shapes, *, num_heads: int | None = None, text_num_heads: int | None = None, query: str = "multimodal"
+    shapes: Shapes,
+    *,
+    num_heads: int | None = None,
+    text_num_heads: int | None = None,
+    image_size: int | None = None,
+    query: str = "multimodal",
 ) -> Blip2Retriever:
     image_dim, patch = (shapes.size("visual_encoder.patch_embed.proj.weight", axis) for axis in (0, 2))
     return Blip2Retriever(
         Blip2Config(
             image=ImageConfig(
-                image_size=patch * shapes.side(shapes.size("visual_encoder.pos_embed", 1)),
+                image_size=image_size or patch * shapes.side(shapes.size("visual_encoder.pos_embed", 1)),
                 patch_size=patch,
                 dim=image_dim,
                 depth=shapes.count("visual_encoder.blocks.{}."),
@@ -265,7 +275,8 @@ def _build_blip2(
 
 def _blip2_sources(module: Blip2Retriever) -> list[Source]:
     qformer = {source.own: source for source in below("qformer.", "", names.qformer(module.qformer))}
-    return [s for s in renamed(module, (), qformer.get) if not s.own.startswith("target_qformer.")]
+    own = renamed(module, (), lambda name: qformer.get(name) or _positions(name))
+    return [source for source in own if not source.own.startswith("target_qformer.")]
 
 
 def _clip_prefix(shapes: Shapes) -> str:
@@ -273,7 +284,9 @@ def _clip_prefix(shapes: Shapes) -> str:
     return found[0].removesuffix("token_embedding.weight") if found else ""
 
 
-def _build_tf_covr(shapes: Shapes, *, text_num_heads: int | None = None) -> TFCoVRRetriever:
+def _build_tf_covr(
+    shapes: Shapes, *, text_num_heads: int | None = None, video: AIMConfig | None = None
+) -> TFCoVRRetriever:
     text: QFormerConfig | ClipTextConfig
     if WORDS in shapes:
         text = _qformer_config(shapes, text_num_heads)
@@ -287,6 +300,7 @@ def _build_tf_covr(shapes: Shapes, *, text_num_heads: int | None = None) -> TFCo
             text=text,
             dim=shapes.size("text_proj.weight", 0),
             combiner=combiner,
+            video=video,
             clip_prefix=_clip_prefix(shapes),
         )
     )

@@ -24,6 +24,8 @@ class Source:
     """Axes of length 1 that ours has and the published one has not."""
     transposed: bool = False
     """The published matrix is kept the other way round."""
+    grid: bool = False
+    """Positions (1, N, D) of a square grid of patches: another size of the picture takes them resized."""
     part: int | None = None
     """Which third of the published tensor's first axis ours is: query, key or value of a packed projection."""
 

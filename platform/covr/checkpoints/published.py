@@ -15,6 +15,7 @@ from covr.checkpoints.layouts import LAYOUTS, Layout, find_layout
 from covr.checkpoints.reader import CheckpointFile, read_checkpoint
 from covr.checkpoints.sizes import Shapes
 from covr.errors import UserError
+from covr.models.image.vit import resize_positions
 from covr.storage.place import Place
 
 
@@ -148,6 +149,8 @@ def _values(
                 lacking.append(source.published)
             continue
         value = source.read(inside[source.published])
+        if source.grid and value.ndim == own.ndim and value.shape[-1] == own.shape[-1]:
+            value = resize_positions(value, own.shape[1])
         if value.shape != own.shape:
             raise UserError(
                 f"tensor {source.published} has the shape {tuple(inside[source.published].shape)}",

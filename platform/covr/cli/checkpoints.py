@@ -28,6 +28,13 @@ def import_checkpoint(
     fresh: Annotated[
         list[str] | None, typer.Option(help="beginning of the names that may stay random where the file lacks them")
     ] = None,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="of tf-covr: the AIM file behind its vectors; the folder can then be served"),
+    ] = None,
+    video_size: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, for what the AIM file does not tell: num_heads, adapter_scale")
+    ] = None,
     keep_unused: Annotated[bool, typer.Option(help="keep tensors that the model has no place for")] = True,
 ) -> None:
     """Turn a published checkpoint into a folder with safetensors, configuration and model card.
@@ -37,7 +44,14 @@ def import_checkpoint(
     from covr.checkpoints import folders  # the models take seconds to import
 
     loaded = folders.import_checkpoint(
-        layout, file, Place(destination), fresh=fresh or (), keep_unused=keep_unused, sizes=_sizes(size or ())
+        layout,
+        file,
+        Place(destination),
+        fresh=fresh or (),
+        keep_unused=keep_unused,
+        sizes=_sizes(size or ()),
+        video=video,
+        video_sizes=_sizes(video_size or ()),
     )
     num_parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
     say(f"{file.name}: {loaded.file.format} file, layout {layout}, {num_parameters:,} parameters")
