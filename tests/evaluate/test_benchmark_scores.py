@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -17,6 +18,16 @@ from covr.evaluate.job import evaluate
 from covr.storage import Place, TableStore
 
 
+def prepare(root: Place, overrides: list[str]) -> None:
+    """Tables of a data set, untrained retrievers, and random features for them."""
+    dataset = build(job_on(root, *overrides).cfg.data).read(root)  # no run is tracked here
+    for name in ("clips", "texts", "triplets", "galleries"):
+        TableStore(root / "tables" / name, name).publish(getattr(dataset, name), f"{name:0<32}")
+    retriever = save_retriever(root / "retrievers" / "composed", "mlp")
+    save_retriever(root / "retrievers" / "text-only", "text-only")
+    save_features(root, retriever.video.fingerprint(), retriever.video.sampling)
+
+
 @pytest.fixture(scope="module")
 def root_of(tmp_path_factory):
     """A storage root of a published data set, with random features and untrained retrievers."""
@@ -26,14 +37,7 @@ def root_of(tmp_path_factory):
         if data not in made:
             folder = tmp_path_factory.mktemp(data)
             made[data] = Place(folder / "root")
-            overrides = published_files.write(data, folder / "data")
-            job = job_on(made[data], *overrides)  # no run is tracked here
-            dataset = build(job.cfg.data).read(job.root)
-            for name in ("clips", "texts", "triplets", "galleries"):
-                TableStore(job.root / "tables" / name, name).publish(getattr(dataset, name), f"{name:0<32}")
-            retriever = save_retriever(job.root / "retrievers" / "composed", "mlp")
-            save_retriever(job.root / "retrievers" / "text-only", "text-only")
-            save_features(job.root, retriever.video.fingerprint(), retriever.video.sampling)
+            prepare(made[data], published_files.write(data, folder / "data"))
         return made[data]
 
     return root
@@ -112,6 +116,25 @@ def test_files_for_the_servers_where_the_answers_are_hidden(root_of):
     assert sorted(answers["0"]) == [2, 3, 4, 5, 6, 7, 8]  # every image but the reference
     with pytest.raises(UserError, match="right answers of this split are hidden"):
         evaluate(job_on(root, "data=circo", "rows=[composed]", "test.protocol=corrected"))
+
+
+def test_query_vectors_of_annotations_without_answers_are_scored_with_their_full_file(tmp_path):
+    """The published way of Dense-WebVid-CoVR: vectors from the file without pth2, recalls with it."""
+    root, data = Place(tmp_path / "root"), "dense-webvid-covr"
+    overrides = [*published_files.write(data, tmp_path / "data"), "data.splits=[test]", "data.without_targets=[test]"]
+    full = next((tmp_path / "data").rglob("*_test.csv"))
+    rows = list(csv.DictReader(full.read_text().splitlines()))
+    targets = [row.pop("pth2") for row in rows]
+    (tmp_path / "full.csv").write_text(full.read_text())
+    full.write_text(published_files.csv_text(rows))
+    prepare(root, overrides)
+    (entry,) = run(root, data, "test=dense-webvid-covr", *overrides[1:])
+    assert entry["files"] == ["query_feat.npy"]
+    rng = np.random.default_rng(0)
+    np.save(root.local() / "target_feat.npy", rng.normal(size=(len(targets), 16)).astype(np.float32))
+    asked = ["evaluate=dense-webvid-covr", str(root.local()), "--annotations", str(tmp_path / "full.csv")]
+    assert CliRunner().invoke(commands, ["score", *asked]).exit_code == 0
+    assert (root / "recalls.json").read_json()["annotation"] == "full.csv"
 
 
 def test_the_files_hold_what_scoring_them_says(root_of):

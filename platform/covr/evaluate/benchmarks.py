@@ -37,7 +37,7 @@ class RankingRow(Protocol):
 
     def runs(self, queries: Queries, gallery: str, depth: int, own: Own) -> pa.Table: ...
 
-    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]: ...
+    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray | None]: ...
 
 
 def benchmark_names(asked: str | Sequence[str], data: str) -> list[str]:
@@ -66,13 +66,18 @@ def run_benchmarks(
         UserError: an input that is no row, or a gallery that the data set lacks.
     """
     cfg = job.cfg.test
+    answers = queries.triplets["target_clips"].to_pylist()
     found = []
     for row in _inputs(cfg.inputs, rows) if asked else ():
         for name in asked:
-            tested = rank_and_read(name, row.name, queries, partial(_runs, job, row, queries))
-            files = _write(job, tested, row, queries)
-            columns = {reading: column.plain() for reading, column in tested.columns.items()}
-            found.append({"protocol": name, "row": row.name, "readings": columns, "files": files})
+            entry: dict[str, Any] = {"protocol": name, "row": row.name, "readings": {}, "files": []}
+            if BENCHMARKS[name].vectors:
+                entry["files"] += _write_vectors(job, row, queries)
+            if any(answers) or not BENCHMARKS[name].vectors:  # where they are hidden, vectors are all that is asked for
+                tested = rank_and_read(name, row.name, queries, partial(_runs, job, row, queries))
+                entry["readings"] = {reading: column.plain() for reading, column in tested.columns.items()}
+                entry["files"] += _write_known(job, tested, queries)
+            found.append(entry)
     return found
 
 
@@ -95,20 +100,24 @@ def _runs(job: Job, row: RankingRow, queries: Queries, gallery: str) -> pa.Table
     return runs
 
 
-def _write(job: Job, tested: Tested, row: RankingRow, queries: Queries) -> list[str]:
-    """Write what users of this benchmark know: vectors and JSON files; returns their names."""
-    annotation = _annotation(job, queries.split)
-    written = known_files(tested, job.cfg.test.reading, annotation)
+def _write_known(job: Job, tested: Tested, queries: Queries) -> list[str]:
+    """Write the JSON files that users of this benchmark know; returns their names."""
+    written = known_files(tested, job.cfg.test.reading, _annotation(job, queries.split))
     for name, value in written.items():
         (job.root / name).write_json(value)
-    if BENCHMARKS[tested.name].vectors and tested.columns:
-        query_QD, target_QD = row.vectors(queries)
-        names = (OUTPUTS[row.name].features, OUTPUTS[row.name].targets)
-        for name, values in zip(names, (query_QD, target_QD), strict=True):
-            _save(job.root / name, values)
-        AnnotatedRows.of(annotation, queries.triplets).write(job.root / ROWS)
-        return [*names, ROWS, *written]
     return list(written)
+
+
+def _write_vectors(job: Job, row: RankingRow, queries: Queries) -> list[str]:
+    """Write the vectors of the queries, and of their answers where they are not hidden; returns the files' names."""
+    output = OUTPUTS[row.name]
+    query_QD, target_QD = row.vectors(queries)
+    _save(job.root / output.features, query_QD)
+    if target_QD is None:
+        return [output.features]
+    _save(job.root / output.targets, target_QD)
+    AnnotatedRows.of(_annotation(job, queries.split), queries.triplets).write(job.root / ROWS)
+    return [output.features, output.targets, ROWS]
 
 
 def _save(place: Place, values_ND: np.ndarray) -> None:

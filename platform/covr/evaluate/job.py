@@ -116,7 +116,7 @@ def _without_answers(job: Job, asked: Sequence[str], queries: Queries, rows: Seq
     """The files that a benchmark's server takes, and results.json without a number."""
     written = run_benchmarks(job, asked, queries, rows)
     facts = {"data": job.cfg.data.name, "split": job.cfg.test.split, "protocol": job.cfg.test.protocol}
-    (job.root / "results.json").write_json({**facts, "gallery": queries.gallery, "rows": [], "benchmarks": written})
+    (job.root / "results.json").write_json({**facts, "gallery": "not judged here", "rows": [], "benchmarks": written})
     return {"queries": len(queries)}
 
 
@@ -178,10 +178,10 @@ class Row:
                 parts.append(rank_embeddings(self._queries(group), self._targets(clips), **asked))
         return pa.concat_tables(parts)
 
-    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """(Q, D) each: the vectors of the queries and of their annotated answers."""
-        targets = [clips[0] for clips in queries.triplets["target_clips"].to_pylist()]
-        return self._queries(queries), self._targets(targets)
+    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray | None]:
+        """(Q, D) each: the vectors of the queries and of their annotated answers; None where those are hidden."""
+        answers = queries.triplets["target_clips"].to_pylist()
+        return self._queries(queries), self._targets([clips[0] for clips in answers]) if all(answers) else None
 
     @torch.inference_mode()
     def _queries(self, queries: Queries) -> np.ndarray:

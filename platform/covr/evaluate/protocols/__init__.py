@@ -45,7 +45,7 @@ BENCHMARKS = {
         data="webvid-covr", readings=webvid.READINGS, primary="R@1", corrected="correct", vectors=True
     ),
     "dense-webvid-covr": Benchmark(
-        data="dense-webvid-covr", readings=webvid.READINGS, primary="R@1", corrected="correct"
+        data="dense-webvid-covr", readings=webvid.READINGS, primary="R@1", corrected="correct", vectors=True
     ),
     "cirr": Benchmark(data="cirr", readings=cirr.READINGS, primary="R@1"),
     "cirr-subset": Benchmark(data="cirr", readings=cirr.SUBSET_READINGS, primary="R@1"),
