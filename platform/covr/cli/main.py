@@ -7,6 +7,7 @@ import sys
 import typer
 
 from covr.cli.checkpoints import export_checkpoint, import_checkpoint
+from covr.cli.datasets import export_mteb
 from covr.cli.query import query
 from covr.cli.runs import runs
 from covr.cli.score import score
@@ -31,6 +32,7 @@ commands.command()(runs)
 commands.command()(score)
 commands.command()(import_checkpoint)
 commands.command()(export_checkpoint)
+commands.command()(export_mteb)
 
 
 def app() -> None:
