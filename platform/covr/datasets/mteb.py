@@ -43,11 +43,12 @@ def export_mteb(root: Place, out: Place, split: str, protocol: str = "corrected"
     if not rows:
         raise UserError("no queries in this split", split, "choose a split that was ingested")
     named = [dict(row["galleries"] or ()).get(protocol) for row in rows]
-    if None in named:
+    names = [name for name in named if name is not None]
+    if len(names) < len(rows):
         where = f"triplets: query {rows[named.index(None)]['query_id']}"
         raise UserError(f"a query names no gallery {protocol!r}, or its answers are hidden", where, "choose another")
     members: dict[str, list[str]] = defaultdict(list)
-    kept = galleries.filter(pc.is_in(galleries["gallery_id"], pa.array(sorted(set(named)))))
+    kept = galleries.filter(pc.is_in(galleries["gallery_id"], pa.array(sorted(set(names)))))
     for gallery_id, clip_id in zip(kept["gallery_id"].to_pylist(), kept["clip_id"].to_pylist(), strict=True):
         members[gallery_id].append(clip_id)
     corpus = list(dict.fromkeys(clip for clips in members.values() for clip in clips))
@@ -91,7 +92,7 @@ def export_mteb(root: Place, out: Place, split: str, protocol: str = "corrected"
     if len(members) > 1:
         ranked = [
             {"query-id": row["query_id"], "corpus-ids": [clip for clip in members[name] if clip != row["query_clip"]]}
-            for row, name in zip(rows, named, strict=True)
+            for row, name in zip(rows, names, strict=True)
         ]
         kinds = pa.schema([("query-id", pa.string()), ("corpus-ids", pa.list_(pa.string()))])
         parts["top_ranked"] = pa.Table.from_pylist(ranked, kinds)
