@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from covr.clips import DecodeFailure, Sampling
 from covr.clips.decode import Decoder
+from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.errors import UserError
 from covr.storage import Place
@@ -75,7 +73,7 @@ class Decoders:
     def _decode(
         self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
     ) -> np.ndarray:
-        with _on_disk(place) as path:
+        with on_disk(place) as path:
             return self._process(decoder).decode(str(path), sampling, start_s, end_s).frames
 
     def _process(self, decoder: Decoder) -> IsolatedDecoder:
@@ -83,18 +81,3 @@ class Decoders:
         if not hasattr(self._own, decoder):
             setattr(self._own, decoder, IsolatedDecoder(decoder))
         return getattr(self._own, decoder)
-
-
-@contextmanager
-def _on_disk(place: Place) -> Iterator[Path]:
-    """The file itself, or a copy of one in an object store for as long as it is read."""
-    if place.is_local:
-        yield place.local()
-        return
-    with tempfile.TemporaryDirectory(prefix="covr-clip-") as folder:
-        path = Path(folder) / "clip"
-        try:
-            place.fs.get_file(place.path, str(path))
-        except FileNotFoundError:
-            raise DecodeFailure("missing", "no such file") from None
-        yield path

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
+from covr.clips.playable import rendition
 from covr.storage import Place
 from serve import routes
 from serve.decoding import Decoders
@@ -55,6 +56,11 @@ class Gateway:
     def file(self, clip: dict[str, Any]) -> Place:
         """Where a clip's file is."""
         return self._root.resolve(clip["uri"])
+
+    def playable(self, clip: dict[str, Any]) -> tuple[Place, str]:
+        """What of a clip's file is played in a browser, its rendition if it has one, and an ETag for it."""
+        made = rendition(self._root, clip["sha256"])
+        return (made, f"{clip['sha256']}-h264") if made.exists() else (self.file(clip), clip["sha256"])
 
     async def thumbnail(self, clip: dict[str, Any]) -> bytes:
         """A clip's middle frame, as a JPEG."""

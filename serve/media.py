@@ -88,6 +88,10 @@ def _read(place: Place, part: Span) -> Iterator[bytes]:
 
 
 def _media_type(name: str) -> str:
-    """Only ever a video or an image, so that no browser runs what it is given."""
+    """Only ever a video or an image, so that no browser runs what it is given.
+
+    QuickTime files are MP4 to browsers, but those that are told so do not play them.
+    """
     guess = mimetypes.guess_type(name)[0] or ""
+    guess = "video/mp4" if guess in ("video/quicktime", "video/x-m4v") else guess
     return guess if guess.startswith(("video/", "image/")) and "svg" not in guess else "application/octet-stream"

@@ -94,9 +94,9 @@ def build(gateway: Gateway) -> FastAPI:
         },
     )
     async def file(request: Request, clip_id: ClipId) -> Response:
-        """The file that a clip is, or is part of; whole or by byte range."""
+        """The file that a clip is, or is part of, as a browser plays it; whole or by byte range."""
         row = await gateway.clip(clip_id)
-        return await asyncio.to_thread(media.file_response, gateway.file(row), row["sha256"], request)
+        return await asyncio.to_thread(lambda: media.file_response(*gateway.playable(row), request))
 
     @api.get(
         "/thumbnail/{clip_id:path}",

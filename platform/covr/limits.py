@@ -17,6 +17,8 @@ class Limits:
     """Largest video file read from a data set."""
     max_duration_s: float = 300.0
     """Longest stretch of video decoded as one clip, in seconds."""
+    max_file_s: float = 4 * 3600.0
+    """Longest video file that a data set may cut clips from, in seconds."""
     max_pixels: int = 3840 * 2160
     """Largest width x height of a frame."""
     max_frames: int = 256
@@ -25,6 +27,8 @@ class Limits:
     """Most bytes of decoded frames returned by one decode."""
     decode_timeout_s: float = 10.0
     """Deadline of one decode; the process that misses it is ended."""
+    file_timeout_s: float = 120.0
+    """Deadline of looking a whole file over; a rendition of it may take four times its own length besides."""
     decode_memory_bytes: int = 2 << 30
     """Resident memory at which a decode process is replaced."""
     containers: tuple[str, ...] = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "image")

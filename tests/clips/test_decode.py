@@ -118,7 +118,7 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path, kind):
     assert clip.frames.shape == (4, 3, 90, 40)
     assert clip.indices.tolist() == [0, 0, 0, 0]
     assert np.abs(clip.frames[0].transpose(1, 2, 0).astype(int) - np.rot90(numbered(5, 40, 90), -1)).mean() < 8
-    assert dataclasses.astuple(probe(str(path))) == ("image", 1, 0.0, 0.0, 40, 90)
+    assert dataclasses.astuple(probe(str(path))) == ("image", 1, 0.0, 0.0, 40, 90, "image", "", "")
 
 
 def test_a_probe_tells_what_a_file_is(tmp_path):

@@ -1,4 +1,4 @@
-"""The expendable process of `covr.clips.isolated`: decodes what it is asked to until its input ends.
+"""The expendable process of `covr.clips.isolated`: does what it is asked to until its input ends.
 
 One JSON line in, one JSON line out; frames go through the shared memory that both sides have mapped. Nothing
 that this process says is unpickled or executed by the other side.
@@ -12,11 +12,13 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 
-from covr.clips.decode import decode
+from covr.clips.decode import decode, probe
 from covr.clips.failure import DecodeFailure
+from covr.clips.playable import transcode
 from covr.clips.sampling import Sampling
 from covr.errors import UserError
 from covr.limits import Limits
@@ -35,8 +37,9 @@ def main() -> None:
     print("{}", file=replies, flush=True)  # ready: from here on the deadline counts
     for line in sys.stdin:
         # The kernel ends this process when the alarm is due, also in a hung decoder that holds the interpreter's lock.
-        signal.setitimer(signal.ITIMER_REAL, limits.decode_timeout_s + GRACE_S)
-        reply = _answer(json.loads(line), shared, limits)
+        request = json.loads(line)
+        signal.setitimer(signal.ITIMER_REAL, request.pop("timeout_s") + GRACE_S)
+        reply = _answer(request, shared, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(reply), file=replies, flush=True)
 
@@ -50,7 +53,14 @@ def _limit_memory(limits: Limits) -> None:
 
 
 def _answer(request: dict, shared: mmap.mmap, limits: Limits) -> dict:
+    whole_file = replace(limits, max_duration_s=limits.max_file_s)
     try:
+        match request.pop("task"):
+            case "probe":
+                return {"info": asdict(probe(**request, limits=whole_file))}
+            case "transcode":
+                transcode(**request, limits=whole_file)
+                return {"written": True}
         clip = decode(**{**request, "sampling": Sampling(**request["sampling"])}, limits=limits)
     except DecodeFailure as failure:
         return {"failure": [failure.reason, failure.detail]}

@@ -54,6 +54,12 @@ class ClipInfo:
     width: int
     """As displayed, like `height`."""
     height: int
+    container: str = "image"
+    """A name of `Limits.containers`."""
+    codec: str = ""
+    """As FFmpeg names it; empty of an image, like `pixels`."""
+    pixels: str = ""
+    """The pixel format, as FFmpeg names it."""
 
 
 def version(decoder: Decoder) -> str:
@@ -123,6 +129,7 @@ def probe(path: str, start_s: float | None = None, end_s: float | None = None, l
     with open_video(path, container, limits) as (opened, stream):
         line, first, last = _stretch(opened, stream, start_s, end_s, limits)
         _, height, width, _ = pyav_backend.read(opened, stream, line, np.array([first])).shape
+        codec, pixels = stream.codec_context.codec.canonical_name, str(stream.codec_context.pix_fmt)
     end = float(line.times[last]) if last < len(line) else float(line.times[-1]) + 1 / line.fps
     return ClipInfo(
         kind="video",
@@ -131,6 +138,9 @@ def probe(path: str, start_s: float | None = None, end_s: float | None = None, l
         duration_s=end - float(line.times[first]),
         width=width,
         height=height,
+        container=container,
+        codec=codec,
+        pixels=pixels,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import covr
 from covr.clips.child import GRACE_S
-from covr.clips.decode import Clip, Decoder
+from covr.clips.decode import Clip, ClipInfo, Decoder
 from covr.clips.failure import DecodeFailure
 from covr.clips.sampling import Sampling
 from covr.errors import UserError
@@ -60,23 +60,16 @@ class IsolatedDecoder:
             DecodeFailure: also with the reasons timeout, crashed and out-of-memory.
             UserError: as `decode`.
         """
-        process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start()
-        request = {
-            "path": os.path.abspath(path),
-            "sampling": asdict(sampling),
-            "start_s": start_s,
-            "end_s": end_s,
-            "decoder": self.decoder,
-            "rng_seed": rng_seed,
-        }
-        self._decoded += 1
-        reply = self._ask(process, json.dumps(request).encode() + b"\n", self.limits.decode_timeout_s)
-        if "user_error" in reply:
-            raise UserError(*reply["user_error"])
-        if "failure" in reply:
-            raise DecodeFailure(*reply["failure"])
+        reply = self._request(
+            self.limits.decode_timeout_s,
+            task="decode",
+            path=os.path.abspath(path),
+            sampling=asdict(sampling),
+            start_s=start_s,
+            end_s=end_s,
+            decoder=self.decoder,
+            rng_seed=rng_seed,
+        )
         shape = tuple(reply["shape"])
         clip = Clip(
             frames=np.frombuffer(self._shared, np.uint8, int(np.prod(shape))).reshape(shape).copy(),
@@ -89,6 +82,24 @@ class IsolatedDecoder:
         if self._decoded >= self.clips_per_process or reply["resident_bytes"] >= self.limits.decode_memory_bytes:
             self._end()
         return clip
+
+    def probe(self, path: str) -> ClipInfo:
+        """As `covr.clips.probe` of a whole file, which may last `limits.max_file_s`.
+
+        Raises:
+            DecodeFailure, UserError: as `decode`.
+        """
+        reply = self._request(self.limits.file_timeout_s, task="probe", path=os.path.abspath(path))
+        return ClipInfo(**reply["info"])
+
+    def transcode(self, path: str, target: str, duration_s: float) -> None:
+        """As `covr.clips.playable.transcode`, of a file that lasts `duration_s`.
+
+        Raises:
+            DecodeFailure, UserError: as `decode`; what is at `target` is then to be removed.
+        """
+        timeout_s = self.limits.file_timeout_s + 4 * duration_s
+        self._request(timeout_s, task="transcode", path=os.path.abspath(path), target=os.path.abspath(target))
 
     def close(self) -> None:
         """End the process and give the shared memory back."""
@@ -106,6 +117,19 @@ class IsolatedDecoder:
     def pid(self) -> int | None:
         """The process that decodes, once there is one."""
         return self._process.pid if self._process else None
+
+    def _request(self, timeout_s: float, **request: object) -> dict:
+        """The reply to a task, from a process that is started if there is none."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
+        self._decoded += 1
+        reply = self._ask(process, json.dumps({**request, "timeout_s": timeout_s}).encode() + b"\n", timeout_s)
+        if "user_error" in reply:
+            raise UserError(*reply["user_error"])
+        if "failure" in reply:
+            raise DecodeFailure(*reply["failure"])
+        return reply
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._end()

@@ -30,10 +30,10 @@ def read(container: InputContainer, stream: VideoStream, line: Timeline, wanted:
         before = line.keys[line.keys <= number]
         key = int(before[-1]) if len(before) else 0
         if not found or key > at + 1:
-            frames = _decode_from(key, container, stream, line)
+            frames = decode_from(key, container, stream, line)
         at, frame = _forward(frames, number)
         if at > number:  # an open group of pictures: shown before its key frame, decoded only from an earlier one
-            frames = _decode_from(0, container, stream, line)
+            frames = decode_from(0, container, stream, line)
             at, frame = _forward(frames, number)
         if frame is None or at > number:
             raise DecodeFailure("corrupt", f"frame {number} of {len(line)} cannot be decoded")
@@ -49,10 +49,10 @@ def _forward(frames: Iterator[tuple[int, VideoFrame]], number: int) -> tuple[int
     return number, None
 
 
-def _decode_from(
+def decode_from(
     key: int, container: InputContainer, stream: VideoStream, line: Timeline
 ) -> Iterator[tuple[int, VideoFrame]]:
-    """(number, frame) of each frame from the key frame numbered `key` on."""
+    """(number, frame) of each frame of the timeline from the key frame numbered `key` on, in the order shown."""
     start = int(line.pts[key]) if line.pts is not None else stream.start_time or 0
     if container.format.name == "mpegts":  # sought by bytes: its own time may land on the key frame after it
         start -= int(_LEAD_S / (stream.time_base or 1))

@@ -8,7 +8,6 @@ travels on as a row with a reason.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import torch
 
 from covr.clips.failure import DecodeFailure
+from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.sampling import Sampling
 from covr.errors import UserError
@@ -85,14 +85,8 @@ class Decode:
         return {**row, "frames": frames.tobytes(), "shape": frames.shape, "frame_indices": indices}
 
     def _frames(self, row: dict) -> tuple[np.ndarray, np.ndarray]:
-        place = self.root.resolve(row["uri"])
-        if place.is_local:
-            return self._decode(str(place.local()), row)
-        if not place.exists():
-            raise DecodeFailure("missing", "no such object")
-        with tempfile.NamedTemporaryFile(suffix=place.name[-40:]) as copy:
-            place.fs.get_file(place.path, copy.name)
-            return self._decode(copy.name, row)
+        with on_disk(self.root.resolve(row["uri"])) as path:
+            return self._decode(str(path), row)
 
     def _decode(self, path: str, row: dict) -> tuple[np.ndarray, np.ndarray]:
         clip = self.decoder.decode(path, self.sampling, row["start_s"], row["end_s"])

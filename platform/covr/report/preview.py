@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import tempfile
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,6 +13,7 @@ import pyarrow as pa
 from PIL import Image
 
 from covr.clips import DecodeFailure, Sampling
+from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.limits import LIMITS
 from covr.storage import Place
@@ -28,10 +27,10 @@ ENCODER = {"crf": "26", "preset": "veryfast", "threads": "1"}
 def previews(root: Place, clips: pa.Table) -> dict[str, str]:
     """Each clip of a `clips` table as the base64 text of a small MP4; a clip that cannot be decoded has none."""
     made: dict[str, str] = {}
-    with IsolatedDecoder() as decoder, tempfile.TemporaryDirectory() as temporary:
+    with IsolatedDecoder() as decoder:
         for clip in clips.to_pylist():
             try:
-                data = _preview(decoder, root.resolve(clip["uri"]), clip, Path(temporary))
+                data = _preview(decoder, root.resolve(clip["uri"]), clip)
             except DecodeFailure:
                 continue  # the page says so in its place
             made[clip["clip_id"]] = base64.b64encode(data).decode()
@@ -51,22 +50,14 @@ def encode(frames_THWC: np.ndarray, fps: Fraction) -> bytes:
     return file.getvalue()
 
 
-def _preview(decoder: IsolatedDecoder, place: Place, clip: dict[str, Any], temporary: Path) -> bytes:
+def _preview(decoder: IsolatedDecoder, place: Place, clip: dict[str, Any]) -> bytes:
     frame_bytes = max(1, 3 * (clip["width"] or 0) * (clip["height"] or 0))
     most = max(1, min(FRAMES, LIMITS.max_decoded_bytes // frame_bytes))
-    path = _local(place, temporary)
-    found = decoder.decode(str(path), Sampling(kind="all", num_frames=most), clip["start_s"], clip["end_s"])
+    with on_disk(place) as path:
+        found = decoder.decode(str(path), Sampling(kind="all", num_frames=most), clip["start_s"], clip["end_s"])
     seconds = found.num_frames / found.fps if found.fps else IMAGE_SECONDS
     fps = Fraction(max(len(found.frames) / seconds, 0.5)).limit_denominator(1000)
     return encode(_small(found.frames), fps)
-
-
-def _local(place: Place, temporary: Path) -> Path:
-    if place.is_local:
-        return place.local()
-    copy = temporary / "clip"
-    place.fs.get_file(place.path, str(copy))
-    return copy
 
 
 def _small(frames_TCHW: np.ndarray) -> np.ndarray:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from functools import partial
+from typing import ClassVar, Literal, get_args
 
 import pyarrow as pa
-import ray
-from rich.progress import track
 
 from covr import tables
+from covr.cluster.tasks import map_batches
 from covr.datasets.dataset import Dataset
 from covr.datasets.motions.clip import FPS, GENERATOR, SIZE, Clip, draw
 from covr.datasets.motions.composed import COMPOSER, SPLITS, compose
 from covr.datasets.motions.render import encode, frames
 from covr.datasets.motions.sizes import SIZES
 from covr.errors import UserError
-from covr.report.console import console
 from covr.storage import Place
 
 SizeName = Literal["tiny", "small", "full"]
@@ -58,7 +57,8 @@ class Motions:
             for number in range(num)
         ]
         uris = [f"media/{split}/{clip.clip_id}.mp4" for split, clip in drawn]
-        hashes = _render_all(root, [clip for _, clip in drawn], uris)
+        files = [(clip, uri) for (_, clip), uri in zip(drawn, uris, strict=True)]
+        hashes = map_batches(partial(_render, root), files, batch=TASK_CLIPS, label="rendering")
         clips = [
             {
                 "clip_id": clip.clip_id,
@@ -90,31 +90,10 @@ class Motions:
         )
 
 
-def _render_all(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
-    """Hashes of the clips' files, in order; several Ray tasks at a time."""
-    render = ray.remote(num_cpus=1)(_render)
-    starts = range(0, len(clips), TASK_CLIPS)
-    hashes: dict[int, list[str]] = {}
-    waiting: dict[Any, int] = {}
-    for start in track(starts, "  rendering", console=console, transient=True):
-        waiting[render.remote(root, clips[start : start + TASK_CLIPS], uris[start : start + TASK_CLIPS])] = start
-        if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
-            _collect(waiting, hashes, num=1)
-    _collect(waiting, hashes, num=len(waiting))
-    return [sha256 for start in starts for sha256 in hashes[start]]
-
-
-def _collect(waiting: dict[Any, int], hashes: dict[int, list[str]], num: int) -> None:
-    """Move `num` finished tasks from `waiting` to `hashes`."""
-    ready, _ = ray.wait(list(waiting), num_returns=num)
-    for task in ready:
-        hashes[waiting.pop(task)] = ray.get(task)
-
-
-def _render(root: Place, clips: Sequence[Clip], uris: Sequence[str]) -> list[str]:
-    """Write the clips' files that are not there yet; a file with its final name is whole."""
+def _render(root: Place, files: Sequence[tuple[Clip, str]]) -> list[str]:
+    """Hashes of the clips' files, in order; those that are not there yet are written, each whole or not at all."""
     hashes = []
-    for clip, uri in zip(clips, uris, strict=True):
+    for clip, uri in files:
         place = root / uri
         if not place.exists():
             data = encode(frames(clip))

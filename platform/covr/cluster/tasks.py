@@ -1,0 +1,40 @@
+"""A function over many items as Ray tasks: a bounded number at a time, results in the order of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import ray
+from rich.progress import track
+
+from covr.report.console import console
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_batches(
+    function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], *, batch: int, label: str
+) -> list[Result]:
+    """`function` of each `batch` items, one result an item, on the cluster that this process has joined.
+
+    A task may run twice where a worker is lost, so `function` must be safe to repeat.
+    """
+    task = ray.remote(num_cpus=1)(function)
+    starts = range(0, len(items), batch)
+    results: dict[int, list[Result]] = {}
+    waiting: dict[Any, int] = {}
+    for start in track(starts, f"  {label}", console=console, transient=True):
+        waiting[task.remote(items[start : start + batch])] = start
+        if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+            _collect(waiting, results, num=1)
+    _collect(waiting, results, num=len(waiting))
+    return [result for start in starts for result in results[start]]
+
+
+def _collect(waiting: dict[Any, int], results: dict[int, list[Any]], num: int) -> None:
+    """Move the results of `num` finished tasks from `waiting` to `results`."""
+    ready, _ = ray.wait(list(waiting), num_returns=num)
+    for task in ready:
+        results[waiting.pop(task)] = ray.get(task)
