@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,10 +43,12 @@ def make_video(
     times: Sequence[int] | None = None,
     rotation: int = 0,
     seed: int = 0,
+    picture: Callable[[int, int, int, int], np.ndarray] = numbered,
 ) -> Path:
     """Write a file of numbered frames.
 
     Args:
+        picture: makes a frame of number, height, width and seed.
         times: of each frame, in units of 1 / fps; None: one after the other.
         rotation: degrees anti-clockwise that a player turns the picture.
     """
@@ -56,10 +58,12 @@ def make_video(
         stream.codec_context.thread_count = 1
         if codec == "libx264":
             stream.options = {"g": str(gop), "bf": str(b_frames), "crf": "8", "preset": "veryfast", "x264-params": x264}
+        if codec == "libx265":
+            stream.options = {"x265-params": "log-level=none"}
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(numbered(number, height, width, seed), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture(number, height, width, seed), format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = times[number], Fraction(1, fps)
             container.mux(stream.encode(frame))
@@ -102,3 +106,10 @@ def make_corrupt(path: Path, **video: int) -> Path:
     data[start:end] = np.random.default_rng(0).bytes(end - start)
     path.write_bytes(data)
     return path
+
+
+def textured(number: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """uint8 RGB (H, W, 3): blocks by `seed` that drift with the number, so that other seeds look different."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    rows, columns = np.arange(height) * 12 // height, (np.arange(width) + 2 * number) * 12 // width % 12
+    return blocks[rows[:, None], columns]

@@ -21,7 +21,11 @@ def map_batches(
 
     A task may run twice where a worker is lost, so `function` must be safe to repeat.
     """
-    task = ray.remote(num_cpus=1)(function)
+
+    @ray.remote(num_cpus=1)
+    def task(part: Sequence[Item]) -> list[Result]:  # `function` may be a partial, which Ray does not take
+        return function(part)
+
     starts = range(0, len(items), batch)
     results: dict[int, list[Result]] = {}
     waiting: dict[Any, int] = {}

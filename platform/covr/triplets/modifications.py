@@ -1,8 +1,10 @@
-"""Writes modifications of gymnastics labels: what changes, in varied words, and nothing else.
+"""Writes modifications from attributes: what changes, in varied words, and nothing else.
 
 Each changed attribute becomes an adverbial phrase with a meaning: the value itself ("twice"), or the change where the
 source makes it one ("once more", "to the other side"). Phrases are put into a frame ("show it ..."). What a phrase
 does not say, nobody can read from it: `Modification.meaning` is what a reader of the text knows.
+
+Gymnastics has phrases of its own (`VALUES`); any other attribute is named beside its value ("with colour red").
 """
 
 from __future__ import annotations
@@ -58,6 +60,8 @@ CHANGES: dict[int, tuple[str, ...]] = {
     -2: ("two times fewer", "with two repetitions less"),
 }
 """Change of the count -> phrases that name the change."""
+PLAIN = ("with {name} {target}", "with {name} {target}, not {source}", "with {target} for {name}")
+"""Phrases for attributes and values that have none of their own."""
 OTHER_SIDE = ("to the other side", "in the opposite direction", "mirrored")
 
 
@@ -86,6 +90,9 @@ def write(
 
 def _phrase(name: str, source: str, target: str, rng: np.random.Generator) -> tuple[str, str]:
     """A phrase for one changed attribute and its meaning."""
+    if not {source, target} <= VALUES.get(name, {}).keys():
+        said = {"name": name.replace("_", " "), "source": source, "target": target}
+        return PLAIN[rng.integers(len(PLAIN))].format(**said), target
     choices = [(phrase, target) for phrase in VALUES[name][target]]
     if name == "side":
         choices += [(phrase, "other") for phrase in OTHER_SIDE]

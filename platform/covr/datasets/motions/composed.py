@@ -12,10 +12,10 @@ import numpy as np
 from covr.datasets.motions.sizes import Size
 from covr.errors import UserError
 from covr.report.console import say
-from covr.storage.place import fingerprint
 from covr.triplets.ceilings import oracle_map
 from covr.triplets.modifications import write
-from covr.triplets.pairs import Pair, hold_out, label_pairs, sample_evenly
+from covr.triplets.pairs import hold_out, label_pairs, sample_evenly
+from covr.triplets.rows import galleries, triplet
 
 COMPOSER = 1
 """Raised when the same clips and seed give other queries."""
@@ -51,7 +51,7 @@ def compose(clips: Sequence[Mapping[str, Any]], size: Size, seed: int) -> Compos
     for clip in clips:
         by_label[clip["split"], clip["label"]].append(clip["clip_id"])
 
-    triplets, galleries, meanings = [], [], []
+    triplets, members, meanings = [], [], []
     for split, num_queries in zip(SPLITS, size.queries_per_pair, strict=True):
         for pair in asked:
             if split != "test" and pair in held_out:
@@ -60,33 +60,14 @@ def compose(clips: Sequence[Mapping[str, Any]], size: Size, seed: int) -> Compos
             for query in rng.permutation(sources)[:num_queries].tolist():
                 wordings = write(pair, attributes[pair.source], attributes[pair.target], WORDINGS, rng)
                 annotated = targets[rng.integers(len(targets))]
-                triplets.append(_row(split, pair, query, annotated, targets, [w.text for w in wordings], held_out))
+                texts = [wording.text for wording in wordings]
+                triplets.append(triplet(split, pair, query, annotated, targets, texts, seen=pair not in held_out))
                 if split == "test":
                     meanings.append(wordings[0].meaning)
-        galleries += [{"gallery_id": split, "clip_id": clip["clip_id"]} for clip in clips if clip["split"] == split]
-        galleries += [
-            {"gallery_id": f"{split}-targets", "clip_id": row["target_clips"][0]}
-            for row in triplets
-            if row["split"] == split
-        ]
+        members += galleries(split, [clip["clip_id"] for clip in clips if clip["split"] == split], triplets)
     test = [row for row in triplets if row["split"] == "test"]
     _check_ceilings(test, meanings, dict.fromkeys(attributes, size.test), size.measures)
-    return Composed(triplets=triplets, galleries=galleries)
-
-
-def _row(
-    split: str, pair: Pair, query: str, annotated: str, targets: list[str], texts: list[str], held_out: set[Pair]
-) -> dict[str, Any]:
-    return {
-        "query_id": f"q{fingerprint(split, str(pair), query)[:15]}",
-        "query_clip": query,
-        "modifications": texts,
-        "target_clips": [annotated, *(clip for clip in targets if clip != annotated)],
-        "target_label": pair.target,
-        "tags": {"edit": pair.edit, "pair": str(pair), "seen": "no" if pair in held_out else "yes"},
-        "galleries": {"corrected": split, "published": f"{split}-targets"},
-        "split": split,
-    }
+    return Composed(triplets=triplets, galleries=members)
 
 
 def _check_ceilings(
