@@ -4,6 +4,8 @@ Reads nothing but the configuration; writes every table, model, index and report
 a child for each step. Run again, it does only what is not done yet:
 
     python jobs/pipeline.py data=motions model=tf-covr-base-tiny out=out/demo
+
+With index.retriever=URI nothing is trained: the clips are embedded and indexed for that retriever.
 """
 
 from covr.cluster.session import shutdown
@@ -19,13 +21,17 @@ from covr.train.pretrain import pretrain
 from serve.demo import first_query
 
 STEPS = (ingest, pretrain, embed, finetune, index, evaluate)
+SEARCH = (ingest, embed, index)
 
 
 def pipeline(job: Job) -> None:
     try:
         with job.group("pipeline") as child:
-            for step in STEPS:
+            for step in STEPS if job.cfg.index.retriever is None else SEARCH:
                 step(child)
+        if job.cfg.index.retriever is not None:
+            say(f"indexed; python -m serve out={job.cfg.out} answers queries")
+            return
         console.print(table((job.root / "results.json").read_json()))
         say(f"report: {job.root / 'report.html'}")
         console.print(first_query(job))

@@ -109,7 +109,7 @@ def make_corrupt(path: Path, **video: int) -> Path:
 
 
 def textured(number: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """uint8 RGB (H, W, 3): blocks by `seed` that drift with the number, so that other seeds look different."""
+    """uint8 RGB (H, W, 3): blocks by `seed` that move on every third frame, so that other seeds look different."""
     blocks = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    rows, columns = np.arange(height) * 12 // height, (np.arange(width) + 2 * number) * 12 // width % 12
+    rows, columns = 12 * np.arange(height) // height, (12 * np.arange(width) // width + number // 3) % 12
     return blocks[rows[:, None], columns]

@@ -24,6 +24,7 @@ from covr.models.sides import Encoder
 from covr.models.video.stored import Stored
 from covr.storage import Place, TableStore
 from covr.tracking import RunLogger
+from covr.tracking.download import local_place
 
 _PART_BYTES = 8 << 20
 
@@ -31,7 +32,8 @@ _PART_BYTES = 8 << 20
 def embed(job: Job) -> dict[str, Any]:
     """Compute the features that clips lack under the model at `pretrain/model`; write features/<fingerprint>/.
 
-    A video encoder is one; a joint model has one a side, or one for both where they read the same.
+    A video encoder is one; a joint model has one a side, or one for both where they read the same. With
+    `index.retriever` they are that retriever's.
 
     Returns:
         {rows, computed, reused, quarantined, seconds, encoder, place, fingerprint}: `rows` clips have their features
@@ -41,8 +43,9 @@ def embed(job: Job) -> dict[str, Any]:
         UserError: a step before is missing, the plan does not fit, or more than `max_bad_fraction` is refused.
     """
     clips = TableStore(job.root / "tables/clips", "clips")
-    model = job.root / "pretrain/model"
-    if not model.exists():
+    elsewhere = job.cfg.index.retriever
+    model = job.root / "pretrain/model" if elsewhere is None else local_place(elsewhere)
+    if elsewhere is None and not model.exists():
         raise UserError("there is no stage-1 encoder", str(model), "run jobs/pretrain.py first")
     made = load_encoders(model)
     encoders = [encoder.fingerprint() for encoder in made]

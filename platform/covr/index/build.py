@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from omegaconf import DictConfig
 
 from covr.clips import version
 from covr.embed.read import SideFeatures
@@ -19,7 +20,7 @@ from covr.job import Job
 from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
 from covr.report.console import say
-from covr.storage import TableStore
+from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
 
@@ -27,7 +28,7 @@ _BATCH = 4096
 
 
 def index(job: Job) -> dict[str, Any]:
-    """Index the clips of `index.gallery` (or of `test.split`) under the retriever of `index.row`.
+    """Index the clips of `index.gallery` (or of `test.split`) under `index.retriever`, or the one of `index.row`.
 
     Reads tables/clips, tables/galleries, features/ and retrievers/<row>; writes index/<fingerprint>/ and then
     index/current.json, which names that snapshot and the retriever.
@@ -37,9 +38,9 @@ def index(job: Job) -> dict[str, Any]:
     """
     cfg = job.cfg.index
     place = job.root / "retrievers" / cfg.row
-    if not place.exists():
+    if cfg.retriever is None and not place.exists():
         raise UserError(f"the row {cfg.row!r} was never trained", str(place), "run jobs/finetune.py first")
-    retriever = ComposedRetriever.load(place)
+    retriever = ComposedRetriever.load(cfg.retriever or place)
     features = SideFeatures(job.root, retriever)
     clips = _without_refused(job, features, _gallery(job))
     dataset, decoder = fingerprint(clips.to_pylist()), version(job.cfg.machine.decoder)
@@ -57,7 +58,7 @@ def index(job: Job) -> dict[str, Any]:
             dataset_fingerprint=dataset,
             decoder=decoder,
         )
-        Current(snapshot=snapshot.fingerprint, retriever=f"retrievers/{cfg.row}").write(job.root)
+        Current(snapshot=snapshot.fingerprint, retriever=_name(cfg)).write(job.root)
         run.log_metrics({"clips": len(snapshot)})
         return {"snapshot": snapshot.fingerprint, "clips": len(snapshot), "dim": snapshot.manifest.dim}
 
@@ -68,6 +69,13 @@ def index(job: Job) -> dict[str, Any]:
         outputs=[place_of(job.root)],
         work=work,
     )
+
+
+def _name(cfg: DictConfig) -> str:
+    """What the endpoint loads the retriever by; a path is made absolute, because it may start in another folder."""
+    if cfg.retriever is None:
+        return f"retrievers/{cfg.row}"
+    return cfg.retriever if ":/" in cfg.retriever else str(Place(cfg.retriever))
 
 
 def _gallery(job: Job) -> pa.Table:

@@ -13,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from covr.clips.decode import version
 from covr.cluster.session import Cluster, connect
 from covr.embed.frames import build_frame_cache
+from covr.errors import UserError
 from covr.job import Job
 from covr.models import VideoEncoder, build_video, save_video
 from covr.models.video.stored import Stored
+from covr.report.console import say
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
@@ -65,6 +67,8 @@ def pretrain(job: Job) -> dict[str, Any]:
         inputs["start"] = encoder.fingerprint()
 
     def work(run: RunLogger) -> dict[str, Any]:
+        if not clips["label"].drop_null():
+            return _as_it_is(job, encoder)
         cluster = connect(job.cfg.machine)
         workers = Workers.from_config(job.cfg.trainer, cluster, data_cpus=_data_cpus(job.cfg, cluster))
         frames, usable = _frames(job, clips, encoder)
@@ -104,6 +108,26 @@ def _record(job: Job, encoder: Stored) -> dict[str, Any]:
         outputs=[model / "config.json"],
         work=work,
     )
+
+
+def _as_it_is(job: Job, encoder: VideoEncoder) -> dict[str, Any]:
+    """Clips without labels teach stage 1 nothing: their triplets are trained on the encoder that it starts from.
+
+    Raises:
+        UserError: there are no triplets either, or the encoder is random.
+    """
+    if not len(TableStore(job.root / "tables/triplets", "triplets").read(["query_id"])):
+        raise UserError(
+            "the clips have neither labels nor triplets, so nothing can be trained",
+            str(job.root / "tables"),
+            "add labels.csv or triplets.csv, or search them with a trained retriever: index.retriever=FOLDER",
+        )
+    if job.cfg.model.init == "scratch":
+        raise UserError("clips without labels cannot train an encoder", "model.init=scratch", "use backbone")
+    say("  the clips have no labels: the video encoder stays as it is")
+    (job.root / "pretrain" / "confusion.json").remove()  # of other data, if there is one
+    save_video(encoder, job.root / "pretrain" / "model")
+    return {"encoder": encoder.fingerprint()}
 
 
 def _settings(pretrain: DictConfig) -> ActionSettings:

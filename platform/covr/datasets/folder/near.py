@@ -33,7 +33,7 @@ def bits(frames_TCHW: np.ndarray) -> np.ndarray:
 def near_pairs(bits_NH: np.ndarray, share: float) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, whose hashes differ in at most `share` of their bits."""
     signs_NH = np.where(bits_NH, 1, -1).astype(np.float32)
-    least = bits_NH.shape[1] * (1 - 2 * share) - 0.5
+    least = bits_NH.shape[1] - 2 * int(share * bits_NH.shape[1])  # equal bits count for one, others against
     for start in range(0, len(signs_NH), _BLOCK):
         rows, columns = np.nonzero(signs_NH[start : start + _BLOCK] @ signs_NH[start:].T >= least)
         for i, j in zip((rows + start).tolist(), (columns + start).tolist(), strict=True):

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ class Folder:
     Without labels and triplets every clip is of the test split and no query is made: an index to be searched.
     """
 
+    on_ray: ClassVar[bool] = True
     root: str | None = None
     """The folder: a path, s3:// or gs://."""
     name: str = "folder"
@@ -57,7 +58,7 @@ class Folder:
     """From the start of one such clip to the next; None: `clip_s`."""
     shares: Sequence[float] = (0.7, 0.1, 0.2)
     """Of each label's source videos for train, val and test."""
-    near_duplicates: float = 0.03
+    near_duplicates: float = 0.05
     """Clips whose hashes differ in at most this share of bits stay in one split."""
     wordings: int = 4
     max_pairs: int = 2000

@@ -1,0 +1,67 @@
+"""The whole loop on one's own clips, and the endpoint that then answers with them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from own_clips import make_own_clips, write_labels
+
+from covr.client import Client
+from covr.clips import probe
+from covr.clips.playable import plays_in_browsers
+from covr.job import Job
+from covr.storage import Place
+from serve.run import serving
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+REPO = Path(__file__).parents[2]
+SHORT = ("model/text=random", "model.pretrain.max_epochs=1", "model.finetune.max_epochs=2", "test.bootstrap=50")
+
+
+def run(*options: str) -> str:
+    command = [sys.executable, "jobs/pipeline.py", "data=folder", *options]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, Path, str]:
+    folder, out = tmp_path_factory.mktemp("clips"), tmp_path_factory.mktemp("out")
+    write_labels(folder, make_own_clips(folder))
+    return folder, out, run(f"data.root={folder}", f"out={out}", *SHORT)
+
+
+def test_own_clips_are_trained_on_and_asked_for(trained):
+    _, out, said = trained
+    assert "query: " in said
+    results = Place(out / "results.json").read_json()
+    assert [row["row"] for row in results["rows"]] == ["composed", "text-only", "video-only", "average", "chance"]
+    assert results["rows"][0]["queries"] == 8
+
+
+def test_the_endpoint_answers_with_clips_that_browsers_play(trained, ray_cluster, tmp_path):
+    folder, out, _ = trained
+    job = Job.from_overrides([f"out={out}"])
+    with serving(Place(out), OmegaConf.merge(job.cfg.serve, {"port": 0})) as url, Client(url) as client:
+        answer = client.search(video=folder / "phone/clip 01.mov", text="twice instead of once", k=10)
+        assert len(answer.results) == 4
+        for result in answer.results:
+            path = tmp_path / f"{result.rank}.mp4"
+            path.write_bytes(client.fetch(result.media))
+            assert plays_in_browsers(probe(str(path)), path.name)
+
+
+def test_a_folder_without_labels_is_searched_with_that_retriever(trained, ray_cluster, tmp_path):
+    folder = tmp_path / "more"
+    make_own_clips(folder, per_label=2)
+    out = tmp_path / "out"
+    said = run(f"data.root={folder}", f"out={out}", f"index.retriever={trained[1]}/retrievers/composed")
+    assert "python -m serve" in said
+    job = Job.from_overrides([f"out={out}"])
+    with serving(Place(out), OmegaConf.merge(job.cfg.serve, {"port": 0})) as url, Client(url) as client:
+        assert client.ready().clips == 8
