@@ -96,7 +96,7 @@ class Listing:
     attributes: list[str]
 
 
-def list_files(folder: Place, leave_out: Place) -> dict[str, dict]:
+def list_files(folder: Place, leave_out: Place | None = None) -> dict[str, dict]:
     """The files below `folder` by relative name, with what the file system says of each; hidden ones left out.
 
     Args:
@@ -104,7 +104,7 @@ def list_files(folder: Place, leave_out: Place) -> dict[str, dict]:
     """
     found = folder.fs.find(folder.path, detail=True)
     names = {path: path[len(folder.path) :].lstrip("/") for path in found}
-    inside = leave_out.path + "/" if leave_out.path != folder.path else None
+    inside = leave_out.path + "/" if leave_out and leave_out.path != folder.path else None
     return {
         name: found[path]
         for path, name in names.items()

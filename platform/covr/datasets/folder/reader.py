@@ -90,14 +90,14 @@ class Folder:
 
     @property
     def version(self) -> str:
-        """Of the folder's content too, by names, sizes and times of change."""
+        """Of the folder's videos and CSV files too, by names, sizes and times of change."""
         folder = self._folder()
-        found = folder.fs.find(folder.path, detail=True)
         stamps = {
-            path: (entry["size"], str(entry.get("mtime") or entry.get("ETag") or entry.get("updated")))
-            for path, entry in found.items()
+            name: (entry["size"], str(entry.get("mtime") or entry.get("ETag") or entry.get("updated")))
+            for name, entry in list_files(folder).items()
+            if name.lower().endswith((*VIDEOS, ".csv"))
         }
-        return fingerprint(READER, sorted((path, *stamp) for path, stamp in stamps.items()))
+        return fingerprint(READER, sorted((name, *stamp) for name, stamp in stamps.items()))
 
     def read(self, root: Place) -> Dataset:
         """Look over the folder's files, on the Ray cluster that this process has joined.
