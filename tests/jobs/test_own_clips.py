@@ -53,7 +53,7 @@ def test_the_endpoint_answers_with_clips_that_browsers_play(trained, ray_cluster
         for result in answer.results:
             path = tmp_path / f"{result.rank}.mp4"
             path.write_bytes(client.fetch(result.media))
-            assert plays_in_browsers(probe(str(path)), path.name)
+            assert plays_in_browsers(probe(str(path)), result.clip_id)
 
 
 def test_a_folder_without_labels_is_searched_with_that_retriever(trained, ray_cluster, tmp_path):
