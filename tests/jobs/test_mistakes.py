@@ -17,7 +17,6 @@ REPO = Path(__file__).parents[2]
         (["jobs/pipeline.py", "data.sise=tiny"], "did you mean data.size"),
         (["jobs/pipeline.py", "data=motion"], "choose one of"),
         (["jobs/pipeline.py", "data.size=enormous"], "tiny"),
-        (["jobs/pipeline.py", "data=folder"], "give data.root=DIR"),
         (["jobs/pretrain.py"], "jobs/ingest.py"),
         (["jobs/embed.py"], "run jobs/"),
         (["jobs/finetune.py"], "run jobs/"),
