@@ -64,9 +64,10 @@ def assign(groups: Sequence[Group], shares: Sequence[float], seed: int) -> list[
         for label, kinds in counts.items()
         for allowed, num in kinds.items()
     }
-    rarest = [min(sum(counts[label].values()) for label in group.labels) for group in groups]
+    # Groups of several labels first: those of one label then make up for what they unbalance.
+    late = [(-len(g.labels), min(sum(counts[label].values()) for label in g.labels)) for g in groups]
     found = [""] * len(groups)
-    for i in sorted(np.random.default_rng(seed).permutation(len(groups)).tolist(), key=lambda i: rarest[i]):
+    for i in sorted(np.random.default_rng(seed).permutation(len(groups)).tolist(), key=lambda i: late[i]):
         lacks = [short[label, free[i]] for label in groups[i].labels]
         found[i] = max(free[i], key=lambda split: sum(lack[split] for lack in lacks))
         for lack in lacks:
