@@ -23,9 +23,10 @@ REPO = Path(__file__).parents[2]
         (["jobs/index.py"], "run jobs/"),
         (["jobs/evaluate.py"], "run jobs/"),
         (["jobs/pretrain.py", "model=tf-covr-base", "model.video.weights=/nowhere/ViT-B-16.safetensors"], "/nowhere"),
-        (["jobs/pretrain.py", "model=blip-covr"], "covr import-checkpoint"),
-        (["jobs/finetune.py", "model=covr-2"], "covr import-checkpoint"),
+        (["jobs/pretrain.py", "model=blip-covr"], "model.ckpt.path"),
+        (["jobs/finetune.py", "model=covr-2"], "run jobs/pretrain.py"),
         (["jobs/pipeline.py", "trainer.logger.uri=nowhere://x"], "tracking URI"),
+        (["jobs/ingest.py", "machine.num_cpus=4096"], "machine.num_cpus"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, command, says):

@@ -35,6 +35,7 @@ FIXED = [
     "model.finetune.max_epochs=1",
     "model.finetune.batch_size=6",
     "machine.decode_workers=1",
+    "trainer.threads=1",  # the endpoint of other tests may stand on the same cluster
     "rows=[composed,chance]",
     "test.bootstrap=10",
     "trainer.logger.uri=http://127.0.0.1:9",  # of a tracking server that is away: its journal is enough here
