@@ -188,7 +188,7 @@ def test_a_run_killed_midway_and_resumed_yields_the_rows_of_a_calm_one(root, mac
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-c", DRIVER, str(root.place), OmegaConf.to_yaml(machine), address]
     driver = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(store.parts()) < 2 and driver.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.killpg(driver.pid, signal.SIGKILL)
