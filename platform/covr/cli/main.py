@@ -8,6 +8,7 @@ import typer
 
 from covr.cli.checkpoints import export_checkpoint, import_checkpoint
 from covr.cli.datasets import export_mteb
+from covr.cli.doctor import doctor
 from covr.cli.query import query
 from covr.cli.runs import runs
 from covr.cli.score import score
@@ -33,6 +34,7 @@ commands.command()(score)
 commands.command()(import_checkpoint)
 commands.command()(export_checkpoint)
 commands.command()(export_mteb)
+commands.command()(doctor)
 
 
 def app() -> None:

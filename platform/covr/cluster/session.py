@@ -28,10 +28,9 @@ def connect(machine: DictConfig) -> Cluster:
     Raises:
         UserError: the address does not answer, or more CPUs are asked for than this machine has.
     """
-    address = None if machine.address == "auto" else machine.address
-    joins = address is not None or "RAY_ADDRESS" in os.environ
+    address = named_address(machine)
     if not ray.is_initialized():
-        if address is not None:
+        if address is not None and ":" in address:  # else a word of Ray's, as `auto`
             _check_listens(address)
         # Ray tells at length that its token authentication is on, as we want it.
         logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -40,21 +39,11 @@ def connect(machine: DictConfig) -> Cluster:
         workers = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "OMP_WAIT_POLICY": "PASSIVE"}
         quiet = {"env_vars": workers}  # progress lines of Ray Data go to a log file, not between our own
         try:
-            if joins:
-                ray.init(
-                    address=address or "auto", log_to_driver=False, runtime_env=quiet, logging_level=logging.WARNING
-                )
+            if address is not None:
+                ray.init(address=address, log_to_driver=False, runtime_env=quiet, logging_level=logging.WARNING)
             else:
-                available = len(os.sched_getaffinity(0))
-                asked = available if machine.num_cpus == "auto" else machine.num_cpus
-                if asked > available:
-                    raise UserError(
-                        f"machine.num_cpus={asked} but this machine has {available} CPUs",
-                        "machine.num_cpus",
-                        f"give at most {available}, or leave it at auto",
-                    )
                 ray.init(
-                    num_cpus=asked,
+                    num_cpus=local_cpus(machine),
                     object_store_memory=int(machine.object_store_mb) << 20,
                     include_dashboard=False,
                     log_to_driver=False,
@@ -64,11 +53,33 @@ def connect(machine: DictConfig) -> Cluster:
         except ConnectionError as error:
             raise UserError(
                 "no Ray cluster answers",
-                str(address or os.environ["RAY_ADDRESS"]),
+                str(address),
                 "start it, or leave machine.address at auto",
             ) from error
     resources = ray.cluster_resources()
     return Cluster(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0))
+
+
+def named_address(machine: DictConfig) -> str | None:
+    """The cluster to join, by `machine.address` or RAY_ADDRESS; None: a job starts one of its own."""
+    return os.environ.get("RAY_ADDRESS") if machine.address == "auto" else machine.address
+
+
+def local_cpus(machine: DictConfig) -> int:
+    """CPUs of the cluster that a job starts on this machine.
+
+    Raises:
+        UserError: `machine.num_cpus` is more than there are.
+    """
+    available = len(os.sched_getaffinity(0))
+    asked = available if machine.num_cpus == "auto" else machine.num_cpus
+    if asked > available:
+        raise UserError(
+            f"machine.num_cpus={asked} but this machine has {available} CPUs",
+            "machine.num_cpus",
+            f"give at most {available}, or leave it at auto",
+        )
+    return asked
 
 
 def shutdown() -> None:

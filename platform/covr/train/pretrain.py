@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from covr.clips.decode import version
-from covr.cluster.session import Cluster, connect
+from covr.cluster.session import connect
 from covr.embed.frames import build_frame_cache
 from covr.errors import UserError
 from covr.job import Job
@@ -27,7 +27,7 @@ from covr.train.clipframes import CachedFrames, DecodedFrames, Frames
 from covr.train.fit import fit
 from covr.train.recipe import Recipe
 from covr.train.start import start_joint
-from covr.train.workers import Workers
+from covr.train.workers import Workers, stream_cpus
 
 
 def pretrain(job: Job) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def pretrain(job: Job) -> dict[str, Any]:
         if not clips["label"].drop_null():
             return _as_it_is(job, encoder)
         cluster = connect(job.cfg.machine)
-        workers = Workers.from_config(job.cfg.trainer, cluster, data_cpus=_data_cpus(job.cfg, cluster))
+        workers = Workers.from_config(job.cfg.trainer, cluster, data_cpus=stream_cpus(job.cfg, cluster))
         frames, usable = _frames(job, clips, encoder)
         make_task = partial(
             ActionTask,
@@ -144,13 +144,6 @@ def _settings(pretrain: DictConfig) -> ActionSettings:
             flip=flip and Flip(attribute=flip.attribute, swap=tuple(flip.swap)),
         ),
     )
-
-
-def _data_cpus(cfg: DictConfig, cluster: Cluster) -> int:
-    """CPUs of the stream that feeds one training worker: by default half of what there is for it."""
-    if cfg.machine.decode_workers == "auto":
-        return max(1, int(cluster.num_cpus // (2 * cfg.trainer.devices)))
-    return cfg.machine.decode_workers
 
 
 def _frames(job: Job, clips: pa.Table, encoder: VideoEncoder) -> tuple[Frames, pa.Table]:

@@ -86,3 +86,10 @@ class Workers:
             log_every_n_steps=trainer.log_every_n_steps,
             check_val_every_n_epoch=trainer.check_val_every_n_epoch,
         )
+
+
+def stream_cpus(cfg: DictConfig, cluster: Cluster) -> int:
+    """CPUs of the stream that feeds one training worker of stage 1: by default half of what there is for it."""
+    if cfg.machine.decode_workers == "auto":
+        return max(1, int(cluster.num_cpus // (2 * cfg.trainer.devices)))
+    return cfg.machine.decode_workers
