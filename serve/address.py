@@ -1,4 +1,4 @@
-"""Where the endpoint may listen: as long as it asks for no key, on loopback only."""
+"""Where the endpoint may listen: where it asks for no key, on loopback only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_loopback(host: str) -> None:
         raise UserError(
             "the endpoint has no access keys, so it listens on loopback only",
             host,
-            "leave serve.host at 127.0.0.1, behind a proxy that checks access",
+            "leave serve.host at 127.0.0.1, or make keys (python -m serve.newkey) and give serve.app.keys",
         )
 
 

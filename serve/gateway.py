@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,11 +14,12 @@ from ray.serve.handle import DeploymentHandle
 
 from covr.clips.playable import rendition
 from covr.storage import Place
-from serve import routes
+from serve import pages, routes
 from serve.decoding import Decoders
+from serve.metrics import Metrics
 from serve.pair import Found, Query
 from serve.problems import Problem
-from serve.retrieval import Described, UnknownClip, Unready
+from serve.retrieval import Described, NoText, OtherIndex, UnknownClip, Unready
 from serve.settings import Settings
 from serve.thumbnails import Thumbnails
 from serve.uploads import Upload
@@ -33,21 +35,26 @@ class Gateway:
         self._root = Place(settings.root)
         self._decoders = Decoders(settings.decoders)
         self._thumbnails = Thumbnails(self._decoders)
+        self.metrics = Metrics()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Built in the replica: an application made beside the class would travel pickled, cut off from its module."""
-        return routes.build(self)
+        return routes.build(self, self._settings)
 
     async def search(self, query: Query) -> Found:
         """The answers to a query."""
         return await self._ask(self._retrieval.search.remote(query))
 
     async def decode(self, upload: Upload) -> Query:
-        """The query that a sent clip and its text make."""
+        """The query that a sent clip and what came with it make."""
+        asked = upload.query
+        query = Query(text=asked.text, k=asked.k, filter=asked.filter, exclude=tuple(asked.exclude))
+        query = pages.at(replace(query, sha256=upload.sha256), asked.cursor)
         found = await self.describe()  # a hop is little beside a decode
+        sampling = found.sampling["composed" if asked.text is not None else "video"]
         async with self._deadline():
-            frames_TCHW = await self._decoders.query(upload.path, found.sampling, found.decoder)
-        return Query(text=upload.query.text, k=upload.query.k, frames_TCHW=frames_TCHW, sha256=upload.sha256)
+            frames_TCHW = await self._decoders.query(upload.path, sampling, found.decoder)
+        return replace(query, frames_TCHW=frames_TCHW)
 
     async def clip(self, clip_id: str) -> dict[str, Any]:
         """The row of an indexed clip."""
@@ -84,6 +91,10 @@ class Gateway:
                 raise Problem(503, "not-ready", f"Not ready: {reason}.", headers={"Retry-After": "10"})
             case UnknownClip():
                 raise Problem(404, "unknown-clip", "No clip of this id is indexed.")
+            case NoText():
+                raise Problem(422, "no-text", "What is served here reads no text: give a video.")
+            case OtherIndex():
+                raise Problem(409, "stale-cursor", "The index has changed since the page before: ask from the start.")
         return value
 
     @asynccontextmanager

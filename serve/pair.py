@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, get_args
@@ -9,6 +10,8 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 
+from covr.client.filters import Node
+from covr.client.schema import Mode
 from covr.clips import Sampling, version
 from covr.clips.decode import Decoder
 from covr.embed.read import texts_about
@@ -22,17 +25,30 @@ from covr.storage import Place
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A composed query: an indexed clip or decoded frames, and a text."""
+    """An indexed clip or decoded frames, a text, or both."""
 
-    text: str
+    text: str | None = None
     k: int
+    offset: int = 0
+    """Answers that are passed over: those of the pages before."""
+    filter: Node | None = None
+    exclude: tuple[str, ...] = ()
+    index: str | None = None
+    """The start of the fingerprint of the index that the pages before are from."""
     clip_id: str | None = None
     frames_TCHW: np.ndarray | None = None
-    """uint8 RGB, sampled as the pair's `sampling` says."""
+    """uint8 RGB, sampled as the pair's `sampling` says for the query's mode."""
     description: str = ""
     """Of the clip that was sent, for a model that reads one; of an indexed clip, the texts table has it."""
     sha256: str | None = None
     """Of the file that the frames are from; an indexed clip that is this very file is not an answer."""
+
+    @property
+    def mode(self) -> Mode:
+        """What the query is made of."""
+        if self.clip_id is None and self.frames_TCHW is None:
+            return "text"
+        return "video" if self.text is None else "composed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,10 +57,20 @@ class Found:
 
     scores: list[float]
     clips: list[dict[str, Any]]
+    more: bool
+    """There are answers behind these."""
+    text_share: float | None
+    """The fusion's weight of the text against the video; None where it has none."""
+    encode_ms: float
+    search_ms: float
     retriever: str
     index: str
     batch_size: int
     """Queries that were answered in the same pass."""
+
+
+Encoded = tuple[np.ndarray, list[float | None]]
+"""Query vectors (B, D), float32, and the text's share in each."""
 
 
 class Pair:
@@ -52,7 +78,8 @@ class Pair:
 
     Attributes:
         retriever, index: fingerprints.
-        sampling: which frames of a query clip the retriever reads.
+        sampling: which frames of a query clip the retriever reads, by the query's mode.
+        reads_text: whether a text alone makes a query.
         decoder: what must decode them.
 
     Args:
@@ -73,7 +100,12 @@ class Pair:
         self._retriever, self._snapshot = retriever.eval().to(self._device), snapshot
         self.retriever, self.index = retriever.fingerprint, snapshot.fingerprint
         self._encoder = retriever.query_encoder
-        self.sampling: Sampling = (self._encoder or retriever.target_encoder).sampling
+        target = retriever.target_encoder.sampling
+        self.sampling: dict[Mode, Sampling] = {
+            "composed": self._encoder.sampling if self._encoder else target,
+            "video": target,  # it is compared as a target itself
+        }
+        self.reads_text = retriever.needs.query_text
         self.decoder = _installed(snapshot.manifest.decoder)
         self._by_file: dict[str, list[str]] = {}
         for clip in snapshot.clips.select(["clip_id", "sha256", "start_s", "end_s"]).to_pylist():
@@ -111,32 +143,74 @@ class Pair:
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query]) -> list[Found]:
         """Answer several queries in one pass of the encoders and one of the index."""
+        start = time.perf_counter()
+        vectors_QD = np.empty((len(queries), self._snapshot.manifest.dim), np.float32)
+        shares: list[float | None] = [None] * len(queries)
+        for mode, encode in (("composed", self._composed), ("text", self._texts), ("video", self._videos)):
+            rows = [row for row, query in enumerate(queries) if query.mode == mode]
+            if rows:
+                vectors_QD[rows], found = encode([queries[row] for row in rows])
+                for row, share in zip(rows, found, strict=True):
+                    shares[row] = share
+        encoded = time.perf_counter()
+        ranked = self._snapshot.search(
+            vectors_QD,
+            max(query.offset + query.k for query in queries) + 1,
+            exclude=[self._own(query) for query in queries],
+            filters=[query.filter for query in queries],
+        )
+        searched = time.perf_counter()
+        pages = [slice(query.offset, query.offset + query.k) for query in queries]
+        return [
+            Found(
+                scores=answer.scores[page].tolist(),
+                clips=self._snapshot.describe(answer.clip_ids[page]),
+                more=len(answer.clip_ids) > page.stop,
+                text_share=share,
+                encode_ms=1000 * (encoded - start),
+                search_ms=1000 * (searched - encoded),
+                retriever=self.retriever,
+                index=self.index,
+                batch_size=len(queries),
+            )
+            for answer, page, share in zip(ranked, pages, shares, strict=True)
+        ]
+
+    def _composed(self, queries: Sequence[Query]) -> Encoded:
+        """Video and text through the fusion."""
         features_BF = torch.from_numpy(self._features(queries)).to(self._device)
+        texts = [query.text or "" for query in queries]
         described: dict[str, list[str]] = {}
         if self._descriptions is not None:
             described["descriptions"] = [
                 query.description if query.clip_id is None else self._descriptions[query.clip_id] for query in queries
             ]
-        queries_BD = self._retriever.embed_query(features_BF, [query.text for query in queries], **described)
-        ranked = self._snapshot.search(
-            queries_BD.float().cpu().numpy(),
-            max(query.k for query in queries),
-            exclude=[self._own(query) for query in queries],
-        )
-        return [
-            Found(
-                scores=answer.scores[: query.k].tolist(),
-                clips=self._snapshot.describe(answer.clip_ids[: query.k]),
-                retriever=self.retriever,
-                index=self.index,
-                batch_size=len(queries),
-            )
-            for query, answer in zip(queries, ranked, strict=True)
-        ]
+        vectors_BD = self._retriever.embed_query(features_BF, texts, **described)
+        shares_B = None
+        if isinstance(self._retriever, ComposedRetriever):
+            shares_B = self._retriever.text_share(features_BF, texts)
+        return _array(vectors_BD), [None] * len(queries) if shares_B is None else shares_B.tolist()
+
+    def _texts(self, queries: Sequence[Query]) -> Encoded:
+        """Texts alone, as if they were captions of what is looked for."""
+        return _array(self._retriever.text_target([query.text or "" for query in queries])), [None] * len(queries)
+
+    def _videos(self, queries: Sequence[Query]) -> Encoded:
+        """Videos alone, as targets: what is nearest looks the same."""
+        vectors_BD = np.empty((len(queries), self._snapshot.manifest.dim), np.float32)
+        encoder, feature = self._retriever.target_encoder, self._retriever.needs.target_feature
+        for row, query in enumerate(queries):
+            if query.clip_id is not None:
+                vectors_BD[row] = self._snapshot.vectors_ND[self._snapshot.row(query.clip_id)]
+                continue
+            frames_BTCHW = encoder.resize(torch.tensor(query.frames_TCHW)[None]).to(self._device)
+            features_BF = encoder.features(frames_BTCHW)[feature].float()
+            vectors_BD[row] = _array(self._retriever.embed_target(features_BF))[0]
+        return vectors_BD, [None] * len(queries)
 
     def _own(self, query: Query) -> list[str]:
         own = self._by_file.get(query.sha256, []) if query.sha256 else []
-        return [*own, query.clip_id] if query.clip_id else own
+        return [*own, *query.exclude, *([query.clip_id] if query.clip_id else [])]
 
     def _features(self, queries: Sequence[Query]) -> np.ndarray:
         """What the query side reads (B, ...): of indexed clips as stored, of frames by the encoder."""
@@ -151,6 +225,10 @@ class Pair:
             frames_BTCHW = torch.cat(resized).to(self._device)
             features_BF[sent] = encoder.features(frames_BTCHW)[feature].float().cpu().numpy()
         return features_BF
+
+
+def _array(vectors: torch.Tensor) -> np.ndarray:
+    return vectors.float().cpu().numpy()
 
 
 def _installed(made_with: str) -> Decoder:

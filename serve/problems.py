@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -67,20 +68,24 @@ def request_id(request: HTTPConnection) -> str:
 def invalid(error: ValidationError | RequestValidationError) -> Problem:
     """A request whose fields are not as they must be: 422, or 400 where the JSON itself is broken."""
     errors = error.errors()
-    if any(item["type"] == "json_invalid" for item in errors):
+    if any(item["type"] == "json_invalid" and not item["loc"] for item in errors):
         return Problem(400, "malformed-json", "The body is not JSON.")
     fields = [FieldError(field=".".join(map(str, item["loc"])), message=item["msg"]) for item in errors]
     return Problem(422, "invalid-field", "The request is not as it must be.", fields)
 
 
-def install(api: FastAPI) -> None:
-    """Let an application answer every error as a problem."""
+def install(api: FastAPI, schemas: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Let an application answer every error as a problem.
+
+    Args:
+        schemas: more of the document's components, by their names.
+    """
 
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
         document = describe()
-        document["components"]["schemas"] |= _SCHEMAS
+        document["components"]["schemas"] |= {**_SCHEMAS, **schemas}
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]
@@ -107,15 +112,15 @@ def install(api: FastAPI) -> None:
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route, for OpenAPI."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}}
+    content = {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
 def _schemas() -> dict[str, Any]:
-    schema = ProblemBody.model_json_schema(ref_template=_REFERENCE)
+    schema = ProblemBody.model_json_schema(ref_template=REFERENCE)
     return {**schema.pop("$defs"), "Problem": schema}
 
 
 # FastAPI would describe a response model as application/json; so these are put into the document by `install`.
-_REFERENCE = "#/components/schemas/{model}"
+REFERENCE = "#/components/schemas/{model}"
 _SCHEMAS = _schemas()

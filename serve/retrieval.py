@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import serve as ray_serve
 
+from covr.client.schema import Mode
 from covr.clips import Sampling
 from covr.clips.decode import Decoder
 from covr.errors import UserError
@@ -32,13 +33,26 @@ class UnknownClip:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NoText:
+    """The retriever reads no text, and the query is nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtherIndex:
+    """The index is not the one that the pages before are from."""
+
+
+Refusal = Unready | UnknownClip | NoText | OtherIndex
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Described:
     """What a replica answers with."""
 
     clips: int
     retriever: str
     index: str
-    sampling: Sampling
+    sampling: dict[Mode, Sampling]
     decoder: Decoder
 
 
@@ -59,12 +73,16 @@ class Retrieval:
             logger.error("not ready: %s", error)
             self._unready = Unready(reason=error.what)  # what was wrong, without where: callers see it
 
-    async def search(self, query: Query) -> Found | Unready | UnknownClip:
+    async def search(self, query: Query) -> Found | Refusal:
         """Answer one query, together with others that wait."""
         if self._pair is None:
             return self._unready
         if query.clip_id is not None and query.clip_id not in self._pair:
             return UnknownClip()
+        if query.mode == "text" and not self._pair.reads_text:
+            return NoText()
+        if query.index is not None and not self._pair.index.startswith(query.index):
+            return OtherIndex()
         return await self._answer(query)
 
     async def clip(self, clip_id: str) -> dict[str, Any] | Unready | UnknownClip:

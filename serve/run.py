@@ -49,7 +49,8 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
     settings = _settings(root, options)
     found = _get_global_client(raise_if_no_controller_running=False)
     if found is None:
-        check_loopback(options.host)
+        if settings.keys is None:
+            check_loopback(options.host)
         http = HTTPOptions(host=options.host, port=free_port(options.host, options.port))
         with _quiet():
             ray_serve.start(proxy_location="HeadOnly", http_options=http)

@@ -15,6 +15,13 @@ class Settings(BaseModel):
         default=0.0, ge=0, description="How long a query waits for others, beside the time of the batch before it."
     )
     timeout_s: float = Field(default=30.0, gt=0, description="Deadline of one query behind the gateway.")
+    keys: str | None = Field(
+        default=None, description="File of API keys; null: nobody is asked for one, and only loopback is served."
+    )
+    rate_per_s: float | None = Field(default=None, gt=0, description="Requests a second for each key; null: no limit.")
+    burst: int = Field(default=20, ge=1, description="Requests of one key at once, where rate_per_s is set.")
+    max_in_flight: int = Field(default=128, ge=1, description="Requests worked on at once; more are answered 429.")
+    audit: str | None = Field(default=None, description="File that gets one JSON line a request; null: none.")
     gateway_cpus: float = Field(default=0.1, ge=0, description="CPUs that the gateway reserves on the cluster.")
     retrieval_cpus: float = Field(default=0.5, ge=0, description="CPUs that encoder and index reserve.")
     retrieval_gpus: float = Field(default=0.0, ge=0, description="GPUs that the encoder reserves; 0: it runs on CPU.")

@@ -18,10 +18,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from covr.client.schema import FieldError, UploadQuery
-from covr.limits import LIMITS
 from serve.problems import Problem, invalid
 
 _MAX_PARTS = 8  # more than a query has, so that an unknown field is named as such
+_MAX_FIELD_BYTES = 2 << 20  # a thousand clip ids of the longest kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,15 +33,20 @@ class Upload:
     query: UploadQuery
 
 
-def json_schema() -> dict[str, Any]:
-    """Of the multipart body, for OpenAPI."""
-    schema = UploadQuery.model_json_schema()
+def json_schema(reference: str) -> dict[str, Any]:
+    """Of the multipart body, for OpenAPI.
+
+    Args:
+        reference: the template by which the document names its schemas.
+    """
+    schema = UploadQuery.model_json_schema(ref_template=reference)
+    schema.pop("$defs", None)
     video = {"type": "string", "format": "binary", "description": "A video or image file."}
     return {
         **schema,
         "title": "UploadedClipQuery",
         "properties": {"video": video, **schema["properties"]},
-        "required": ["video", *schema["required"]],
+        "required": ["video"],
     }
 
 
@@ -69,7 +74,7 @@ async def _parts(request: Request) -> tuple[dict[str, str], UploadFile]:
         request.stream(),
         max_files=_MAX_PARTS,
         max_fields=_MAX_PARTS,
-        max_part_size=4 * LIMITS.max_text_chars + 1,  # of a text field in UTF-8; files are bounded by the body
+        max_part_size=_MAX_FIELD_BYTES,  # files are bounded by the body
     )
     try:
         parts = (await parser.parse()).multi_items()
@@ -77,7 +82,7 @@ async def _parts(request: Request) -> tuple[dict[str, str], UploadFile]:
         if error.message.startswith("Too many"):
             raise Problem(413, "too-many-parts", "The body has too many parts.") from None
         if "exceeded maximum size" in error.message:
-            raise _field("text", f"at most {LIMITS.max_text_chars} characters") from None
+            raise Problem(413, "field-too-large", f"A field is over {_MAX_FIELD_BYTES >> 20} MiB.") from None
         raise Problem(400, "malformed-multipart", "The body is not multipart form data.") from None
     names = [name for name, _ in parts]
     if len(set(names)) != len(names):

@@ -40,7 +40,19 @@ class Limits:
     max_field_chars: int = 16 << 20
     """Longest field of an annotation file, in characters."""
     max_k: int = 1000
-    """Most answers to one query."""
+    """Most answers to one query, or on one page of them."""
+    max_offset: int = 100_000
+    """Deepest rank at which a page of answers begins."""
+    max_queries: int = 64
+    """Most queries in one request."""
+    max_exclude: int = 1000
+    """Most clips that a query leaves out by id."""
+    max_filter_depth: int = 5
+    """Deepest nesting of a filter."""
+    max_filter_leaves: int = 64
+    """Most conditions in a filter."""
+    max_filter_values: int = 1000
+    """Most values that one condition lists."""
 
 
 LIMITS = Limits()

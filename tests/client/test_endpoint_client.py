@@ -51,10 +51,13 @@ def test_what_is_no_url_is_one_clear_error(url):
         client.ready()
 
 
-@pytest.mark.parametrize("query", [{}, {"video": "x.mp4", "clip_id": "a"}])
-def test_a_query_has_exactly_one_video(query):
-    with Client() as client, pytest.raises(UserError, match="exactly one"):
-        client.search(text="x", **query)
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [({}, "nothing to search by"), ({"text": "x", "video": "x.mp4", "clip_id": "a"}, "a video and a clip id")],
+)
+def test_a_query_is_of_something_and_has_one_video(query, message):
+    with Client() as client, pytest.raises(UserError, match=message):
+        client.search(**query)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -80,8 +80,13 @@ FIELDS = {
     "clip id a list": (query(clip_id=["a"]), "clip_id"),
     "clip id endless": (query(clip_id="a" * 2000), "clip_id"),
     "unknown field": (query(filters={}), "filters"),
-    "no text": ({"clip_id": "a"}, "text"),
-    "no clip": ({"text": TEXT}, "clip_id"),
+    "neither text nor clip": ({"k": 5}, ""),
+    "filter empty": (query(filter={}), "filter"),
+    "filter on a hidden column": (query(filter={"field": "uri", "equal": "x"}), "filter.equal.field"),
+    "filter of another type": (query(filter={"field": "fps", "equal": "x"}), "filter.equal"),
+    "exclude endless": (query(exclude=["x"] * 1001), "exclude"),
+    "cursor made up": (query(cursor="10"), "cursor"),
+    "cursor of another query": (query(cursor=f"{'0' * 16}-{'0' * 16}-10"), "cursor"),
 }
 
 
@@ -221,7 +226,7 @@ def test_a_file_that_is_no_video(http, tmp_path, name):
 FORMS = {
     "no video": ({"text": "x"}, {}, 422, "video"),
     "video as a text": ({"text": "x", "video": "clip.mp4"}, {}, 422, "video"),
-    "no text": ({}, {"video": b"x"}, 422, "text"),
+    "filter not JSON": ({"text": "x", "filter": "{"}, {"video": b"x"}, 422, "filter"),
     "blank text": ({"text": "  "}, {"video": b"x"}, 422, "text"),
     "long text": ({"text": "x" * 2001}, {"video": b"x"}, 422, "text"),
     "very long text": ({"text": "x" * 100_000}, {"video": b"x"}, 422, "text"),

@@ -23,7 +23,7 @@ def frames(served, pair):
     with IsolatedDecoder() as decoder:
         found = {
             row["clip_id"]: decoder.decode(
-                str(served.media(row["clip_id"])), pair.sampling, row["start_s"], row["end_s"]
+                str(served.media(row["clip_id"])), pair.sampling["composed"], row["start_s"], row["end_s"]
             ).frames
             for row in served.snapshot.clips.to_pylist()
         }

@@ -61,6 +61,23 @@ def test_the_command_prints_a_table(monkeypatch, capsys, url, served):
             assert urljoin(url, result.media) in out
 
 
+def test_the_command_filters_pages_and_explains(monkeypatch, capsys, url):
+    where = '{"field": "label", "in": ["label 1", "label 2", "label 3"]}'
+    asked = ["--url", url, "--text", TEXT, "--filter", where, "--exclude", "b"]
+    status, first, _ = run(monkeypatch, capsys, *asked, "-k", "1", "--explain")
+    assert status == 0
+    assert "text" in first
+    assert "encode" in first
+    cursor = first.split("--cursor ")[1].split()[0]
+    status, second, _ = run(monkeypatch, capsys, *asked, "-k", "1", "--cursor", cursor, "--json")
+    answer = json.loads(second)
+    assert (status, answer["mode"], answer["next"], len(answer["results"])) == (0, "text", None, 1)
+    assert {"dive/2½ somersaults", "e?f#g"} == {
+        answer["results"][0]["clip_id"],
+        next(clip_id for clip_id in ("dive/2½ somersaults", "e?f#g") if f"│ {clip_id} " in first),
+    }
+
+
 def test_the_command_prints_json(monkeypatch, capsys, url):
     status, out, _ = run(monkeypatch, capsys, "--url", url, "--clip", "a", "--text", TEXT, "-k", "2", "--json")
     assert status == 0
@@ -72,7 +89,8 @@ def test_the_command_prints_json(monkeypatch, capsys, url):
     [
         (["--clip", "nope", "--text", TEXT], "No clip of this id is indexed."),
         (["--clip", "a", "--text", " "], "text: Value error, must not be blank"),
-        (["--text", TEXT], "exactly one"),
+        (["-k", "5"], "nothing to search by"),
+        (["--text", TEXT, "--filter", "{"], "not JSON"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_status_2(monkeypatch, capsys, url, arguments, message):

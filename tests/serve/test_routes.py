@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urljoin
 
 import httpx
 import numpy as np
 import pytest
+import torch
 from make_videos import make_video
 from PIL import Image
 from small_root import CLIP_IDS, TEXT, ranked
@@ -57,6 +60,65 @@ def test_an_answer_says_what_answered_and_links_to_the_clips(http, served):
         media = http.get(urljoin(str(http.base_url), result["media"]))
         assert media.content == served.media(result["clip_id"]).read_bytes()
         assert http.get(urljoin(str(http.base_url), result["thumbnail"])).headers["content-type"] == "image/jpeg"
+
+
+def test_pages_follow_one_another_without_gap_or_repetition(http):
+    whole = search(http, clip_id="a", text=TEXT, k=10)
+    assert whole["next"] is None
+    pages, cursor = [], None
+    while not pages or cursor:
+        page = search(http, clip_id="a", text=TEXT, k=3, **({"cursor": cursor} if cursor else {}))
+        pages += page["results"]
+        cursor = page["next"]
+    assert pages == whole["results"]
+
+
+def test_a_cursor_of_another_index_is_stale(http):
+    cursor = search(http, clip_id="a", text=TEXT, k=1)["next"]
+    answer = http.post("/v1/search", json={"clip_id": "a", "text": TEXT, "k": 1, "cursor": "0" * 16 + cursor[16:]})
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:covr:problem:stale-cursor")
+
+
+def test_a_text_alone_and_a_video_alone(http, served):
+    with torch.inference_mode():
+        text_D = served.retriever.text_target([TEXT])[0].numpy()
+    own_D = served.snapshot.vectors_ND[served.snapshot.row("a")]
+    for query, vector_D, without in (({"text": TEXT}, text_D, None), ({"clip_id": "a"}, own_D, "a")):
+        answer = search(http, **query)
+        scores = dict(zip(CLIP_IDS, (served.snapshot.vectors_ND @ vector_D).tolist(), strict=True))
+        scores.pop(without, None)
+        expected = sorted(scores, key=lambda clip_id: -scores[clip_id])
+        assert [result["clip_id"] for result in answer["results"]] == expected
+        assert answer["text_share"] is None
+    by_file = http.post("/v1/search", files={"video": served.media("a").read_bytes()}).json()
+    assert (by_file["mode"], by_file["timings_ms"]["decode"] > 0) == ("video", True)
+    assert by_file["results"] == search(http, clip_id="a")["results"] or np.allclose(
+        [r["score"] for r in by_file["results"]], [r["score"] for r in search(http, clip_id="a")["results"]], atol=1e-4
+    )
+
+
+def test_the_texts_share_is_the_fusions_gate(http, served):
+    feature_1D = torch.tensor(served.snapshot.features_NF[served.snapshot.row("a")])[None]
+    with torch.inference_mode():
+        gate = float(served.retriever.text_share(feature_1D, [TEXT])[0])
+    assert search(http, clip_id="a", text=TEXT)["text_share"] == pytest.approx(gate, abs=1e-5)
+
+
+def test_a_filter_and_excluded_clips_bound_the_answers_to_a_clip_that_is_sent(http, served):
+    where = {"and": [{"field": "attributes.element", "equal": "jump"}, {"not": {"field": "label", "equal": "label 1"}}]}
+    answer = upload(http, served.media("a").read_bytes(), text=TEXT, filter=json.dumps(where), exclude='["segment"]')
+    assert {result["clip_id"] for result in answer["results"]} == {"dive/2½ somersaults", "e?f#g"}
+
+
+def test_several_queries_in_one_request(http):
+    queries = [{"clip_id": "a", "text": TEXT}, {"text": TEXT, "k": 2}, {"clip_id": "b", "exclude": ["a"]}]
+    answers = http.post("/v1/search/batch", json={"queries": queries}).json()["answers"]
+    for query, answer in zip(queries, answers, strict=True):
+        alone = search(http, **query)
+        assert [r["clip_id"] for r in answer["results"]] == [r["clip_id"] for r in alone["results"]]
+    refused = http.post("/v1/search/batch", json={"queries": [*queries, {"clip_id": "nope"}]})
+    assert (refused.status_code, refused.json()["detail"]) == (404, "Query 3: No clip of this id is indexed.")
+    assert http.post("/v1/search/batch", json={"queries": queries * 30}).status_code == 422
 
 
 def test_k_bounds_the_answers(http):
@@ -145,21 +207,36 @@ def test_health_and_readiness(http, served):
     }
 
 
+def test_metrics_count_requests_and_stages(http):
+    def value(name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", http.get("/metrics").text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    counted = 'covr_requests_total{route="/v1/search",status="200"}'
+    before, encoded = value(counted), value('covr_query_stage_seconds_count{stage="encode"}')
+    search(http, clip_id="a", text=TEXT)
+    assert value(counted) == before + 1
+    assert value('covr_query_stage_seconds_count{stage="encode"}') == encoded + 1
+    assert value("covr_index_clips") == 5
+
+
 def test_openapi_describes_the_search_and_its_errors(http):
     api = http.get("/openapi.json").json()
     assert set(api["paths"]) == {
         "/v1/search",
+        "/v1/search/batch",
         "/v1/clips/{clip_id}",
         "/media/{clip_id}",
         "/thumbnail/{clip_id}",
         "/healthz",
         "/readyz",
+        "/metrics",
     }
     post = api["paths"]["/v1/search"]["post"]
     assert set(post["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     multipart = post["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert multipart["properties"]["video"]["format"] == "binary"
-    assert sorted(multipart["required"]) == ["text", "video"]
+    assert multipart["required"] == ["video"]
     for path in api["paths"].values():
         for operation in path.values():
             for status, response in operation["responses"].items():
@@ -167,5 +244,8 @@ def test_openapi_describes_the_search_and_its_errors(http):
                     ((media_type, content),) = response["content"].items()
                     assert media_type == "application/problem+json"
                     assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
-    assert {"Problem", "FieldError", "SearchAnswer", "Clip"} <= set(api["components"]["schemas"])
+    assert {"Problem", "FieldError", "SearchAnswer", "Clip", "And"} <= set(api["components"]["schemas"])
+    for name in re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(api)):
+        assert name in api["components"]["schemas"]
+    assert "#/$defs" not in json.dumps(api)
     assert http.get("/docs").status_code == 200

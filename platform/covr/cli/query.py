@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
@@ -12,24 +13,73 @@ from rich.markup import escape
 from rich.table import Table
 
 from covr.client import DEFAULT_URL, Client, Result, SearchAnswer
+from covr.errors import UserError
 from covr.report.console import console
 
 
 def query(
-    text: Annotated[str, typer.Option("--text", "-t", help="What should be different in the target.")],
+    text: Annotated[
+        str | None, typer.Option("--text", "-t", help="What should be different; alone: what is looked for.")
+    ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="The query video: a file that is sent.")] = None,
     clip: Annotated[str | None, typer.Option("--clip", help="The query video: the id of an indexed clip.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option("--filter", help='As JSON: {"field": "label", "equal": "jump"}; in, range, and, or, not.'),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="A clip that is no answer; repeatable.")
+    ] = None,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="For the next page: what the last one named.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
     url: Annotated[str, typer.Option("--url", envvar="COVR_URL", help="The endpoint.")] = DEFAULT_URL,
+    key: Annotated[str | None, typer.Option(envvar="COVR_KEY", help="API key; better by COVR_KEY.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")] = False,
 ) -> None:
-    """Find the clips that are like a query video but changed as a text says (one of --video and --clip)."""
-    with Client(url) as client:
-        answer = client.search(text=text, video=video, clip_id=clip, k=k)
+    """Find the clips that are like a query video but changed as a text says (one of --video and --clip, --text, or
+    both)."""
+    with Client(url, key=key) as client:
+        answer = client.search(
+            text=text, video=video, clip_id=clip, k=k, filter=_filter(where), exclude=exclude or [], cursor=cursor
+        )
     if as_json:
         print(answer.model_dump_json(indent=2))
-    else:
-        console.print(table(answer, url=url))
+        return
+    console.print(table(answer, url=url))
+    if answer.next:
+        console.print(f"next page: --cursor {answer.next}", markup=False)
+    if explain:
+        console.print(_explained(answer))
+
+
+def _filter(given: str | None) -> dict | None:
+    try:
+        return None if given is None else json.loads(given)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"not JSON ({error.msg})", f"--filter, character {error.pos}", "see covr query --help"
+        ) from None
+
+
+def _explained(answer: SearchAnswer) -> Table:
+    """Stages and facts of one answer."""
+    shown = Table(show_header=False)
+    stages = answer.timings_ms
+    share = answer.text_share
+    rows = {
+        "query": answer.mode,
+        "text share": "none in this model" if share is None else f"{share:.2f}",
+        "decode": "nothing sent" if stages.decode is None else f"{stages.decode:.1f} ms",
+        "encode": f"{stages.encode:.1f} ms, a batch of {answer.batch_size}",
+        "search": f"{stages.search:.1f} ms",
+        "whole": f"{answer.took_ms:.1f} ms",
+        "retriever": answer.retriever,
+        "index": answer.index,
+    }
+    for name, value in rows.items():
+        shown.add_row(name, value)
+    return shown
 
 
 def table(answer: SearchAnswer, *, url: str | None = None, right: Collection[str] | None = None) -> Table:

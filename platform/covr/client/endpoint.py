@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from covr.client.schema import Clip, Problem, Ready, SearchAnswer
+from covr.client.schema import Clip, Problem, Ready, SearchAnswer, SearchAnswers
 from covr.errors import UserError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -37,6 +39,7 @@ class Client:
 
     Args:
         base_url: of the server with its route prefix, e.g. `http://127.0.0.1:8000`.
+        key: an API key, where the endpoint asks for one.
         timeout_s: for one request as a whole to connect, to write and to be answered.
 
     Example:
@@ -45,32 +48,48 @@ class Client:
         ...     print(answer.results[0].clip_id)
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, timeout_s: float = 60.0) -> None:
+    def __init__(self, base_url: str = DEFAULT_URL, timeout_s: float = 60.0, key: str | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         try:
-            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_s, trust_env=False)
+            headers = {"Authorization": f"Bearer {key}"} if key else None
+            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_s, trust_env=False, headers=headers)
         except httpx.InvalidURL as error:
             raise UserError(f"not a URL: {error}", base_url, "give one like http://127.0.0.1:8000") from None
 
     def search(
-        self, *, text: str, video: str | Path | None = None, clip_id: str | None = None, k: int = 10
+        self,
+        *,
+        text: str | None = None,
+        video: str | Path | None = None,
+        clip_id: str | None = None,
+        k: int = 10,
+        filter: Mapping[str, Any] | None = None,
+        exclude: Sequence[str] = (),
+        cursor: str | None = None,
     ) -> SearchAnswer:
         """The clips that are like the query's video but changed as the text says.
 
         Args:
-            text: the modification.
+            text: the modification; alone: a description of what is looked for.
             video: a file to send; or
-            clip_id: a clip that the endpoint has indexed. Exactly one of the two.
+            clip_id: a clip that the endpoint has indexed. Alone: what looks the same is looked for.
             k: how many answers.
+            filter: conditions on the answers, see `covr.client.filters`.
+            exclude: clips that are no answers.
+            cursor: `next` of the answer before, for the page behind it.
 
         Raises:
             RequestRefused: the endpoint refused the query: an unknown clip, not a video, a limit, not ready.
-            UserError: nothing answers at the URL, or the file cannot be read.
+            UserError: nothing to search by, nothing answers at the URL, or the file cannot be read.
         """
-        if (video is None) == (clip_id is None):
-            raise UserError("a query has a video or a clip id, exactly one of them", "", "give one of the two")
-        if clip_id is not None:
-            return self._ask(SearchAnswer, "POST", "/v1/search", json={"clip_id": clip_id, "text": text, "k": k})
+        if video is not None and clip_id is not None:
+            raise UserError("a video and a clip id", "", "give one of the two")
+        if text is None and video is None and clip_id is None:
+            raise UserError("nothing to search by", "", "give a text, a video or a clip id")
+        given = {"clip_id": clip_id, "text": text, "filter": filter, "exclude": list(exclude), "cursor": cursor}
+        fields = {"k": k, **{name: value for name, value in given.items() if value not in (None, [])}}
+        if video is None:
+            return self._ask(SearchAnswer, "POST", "/v1/search", json=fields)
         path = Path(str(video))
         with ExitStack() as stack:
             try:
@@ -82,8 +101,19 @@ class Client:
                 "POST",
                 "/v1/search",
                 files={"video": (path.name, file, "application/octet-stream")},
-                data={"text": text, "k": str(k)},
+                data={name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()},
             )
+
+    def search_many(self, queries: Sequence[Mapping[str, Any]]) -> list[SearchAnswer]:
+        """The answers to several queries in one request, in their order.
+
+        Args:
+            queries: the fields of `covr.client.SearchQuery` each.
+
+        Raises:
+            RequestRefused: the endpoint refused one of them, which is named; none is answered.
+        """
+        return self._ask(SearchAnswers, "POST", "/v1/search/batch", json={"queries": list(queries)}).answers
 
     def clip(self, clip_id: str) -> Clip:
         """An indexed clip.

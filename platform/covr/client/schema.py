@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Json, model_validator
 
+from covr.client.filters import Filter
 from covr.limits import LIMITS
 
 
@@ -23,23 +24,52 @@ Text = Annotated[
 K = Annotated[int, Field(ge=1, le=LIMITS.max_k, description="How many answers.")]
 
 
-class ClipQuery(BaseModel):
-    """A query by an indexed clip: JSON."""
+ClipName = Annotated[str, Field(min_length=1, max_length=1024)]
+Exclude = Annotated[list[ClipName], Field(max_length=LIMITS.max_exclude, description="Clips that are no answers.")]
+Cursor = Annotated[
+    str, Field(min_length=1, max_length=200, description="`next` of the page before, with the same query.")
+]
+Mode = Literal["composed", "text", "video"]
+"""What a query is made of: a video and a text, a text alone, a video alone."""
+
+
+class SearchQuery(BaseModel):
+    """A query by an indexed clip, by a text, or by both: JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    clip_id: str = Field(min_length=1, max_length=1024)
-    text: Text
+    clip_id: ClipName | None = None
+    text: Text | None = None
     k: K = 10
+    filter: Filter | None = None
+    exclude: Exclude = []
+    cursor: Cursor | None = None
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if self.clip_id is None and self.text is None:
+            raise ValueError("needs a clip_id, a text, or both")
+        return self
 
 
 class UploadQuery(BaseModel):
-    """What comes beside the `video` part of a multipart query, each as text."""
+    """What comes beside the `video` part of a multipart query, each as text; `filter` and `exclude` as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: Text
+    text: Text | None = None
     k: K = 10
+    filter: Json[Filter] | None = None
+    exclude: Json[Exclude] = []
+    cursor: Cursor | None = None
+
+
+class SearchQueries(BaseModel):
+    """Several queries in one request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    queries: list[SearchQuery] = Field(min_length=1, max_length=LIMITS.max_queries)
 
 
 class Result(BaseModel):
@@ -55,15 +85,35 @@ class Result(BaseModel):
     thumbnail: str
 
 
+class Timings(BaseModel):
+    """Milliseconds of a query's stages; encoding and search are those of the whole batch."""
+
+    decode: float | None = Field(description="Null where no clip was sent.")
+    encode: float
+    search: float
+
+
 class SearchAnswer(BaseModel):
     """The answers to one query, best first; the query's own clip is never among them."""
 
     request_id: str
     took_ms: float
+    timings_ms: Timings
+    mode: Mode
+    text_share: float | None = Field(
+        description="Weight of the text against the video in the fusion, 0 to 1; null where the model has none."
+    )
     retriever: str = Field(description="Fingerprint of the retriever that answered.")
     index: str = Field(description="Fingerprint of the index that was searched.")
     batch_size: int = Field(ge=1, description="Queries that were answered in the same pass.")
     results: list[Result]
+    next: str | None = Field(description="Cursor of the next page; null: there are no more answers.")
+
+
+class SearchAnswers(BaseModel):
+    """The answers to several queries, in their order."""
+
+    answers: list[SearchAnswer]
 
 
 class Clip(BaseModel):

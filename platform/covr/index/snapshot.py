@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covr import tables
+from covr.client.filters import Node
 from covr.errors import UserError
 from covr.index import flat_file
 from covr.index.exact import top_k
+from covr.index.filters import matches
 from covr.storage import Place
 from covr.storage.place import fingerprint
 
@@ -89,18 +91,31 @@ class Snapshot:
         """The rows of the clips table of indexed clips, in the order asked for."""
         return self.clips.take([self._rows[clip_id] for clip_id in clip_ids]).to_pylist()
 
-    def search(self, queries_QD: np.ndarray, k: int, exclude: Sequence[Sequence[str]] = ()) -> list[Ranked]:
+    def search(
+        self,
+        queries_QD: np.ndarray,
+        k: int,
+        exclude: Sequence[Sequence[str]] = (),
+        filters: Sequence[Node | None] = (),
+    ) -> list[Ranked]:
         """The `k` nearest clips of each query, exactly.
 
         Args:
             queries_QD: float32; made unit length here where similarity is cosine.
             exclude: for each query the clip ids that it must not get (unknown ones are allowed); empty: none.
+            filters: for each query the filter that its answers meet, or None; empty: none for any.
         """
         if self.manifest.similarity == "cosine":
             queries_QD = _unit(queries_QD)
         excluded = [
             np.array([self._rows[clip_id] for clip_id in ids if clip_id in self._rows], np.int64) for ids in exclude
         ]
+        if any(node is not None for node in filters):
+            excluded = excluded or [np.empty(0, np.int64)] * len(filters)
+            excluded = [
+                rows if node is None else np.union1d(rows, np.flatnonzero(~matches(self.clips, node)))
+                for rows, node in zip(excluded, filters, strict=True)
+            ]
         found = top_k(queries_QD, self.vectors_ND, k, excluded)
         return [Ranked(scores, [self.clip_ids[row] for row in rows]) for scores, rows in found]
 

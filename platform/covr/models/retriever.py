@@ -87,6 +87,26 @@ class ComposedRetriever(nn.Module):
         """Unit target vectors (B, D) of decoded uint8 frames (B, T, 3, H, W) or raw pooled features (B, D)."""
         return self.forward_target(self._preprocess(frames_or_features))
 
+    def text_target(self, texts: Texts) -> Tensor:
+        """Unit vectors (B, D) of texts alone, in the space of the targets.
+
+        Raises:
+            UserError: the fusion reads no text, so there is no text encoder.
+        """
+        if self.text is None:
+            raise UserError("this retriever reads no text", self.fusion.config.kind, "give a video")
+        return self.text(texts)
+
+    def text_share(self, features: Tensor, texts: Texts) -> Tensor | None:
+        """The weight (B,) that the fusion gives the text against the video, 0 to 1; None where it has no such number.
+
+        Args:
+            features: raw pooled features (B, D).
+        """
+        if self.text is None or not self.fusion.needs_video:
+            return None
+        return self.fusion.text_share(self._query_video(features), self.text(texts))
+
     def forward_query(self, pixels_or_features: Tensor, texts: Texts) -> Tensor:
         """As `embed_query`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
         video = self._query_video(pixels_or_features) if self.fusion.needs_video else None

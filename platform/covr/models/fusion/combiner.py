@@ -44,9 +44,16 @@ class Combiner(nn.Module):
             video: (B, D), as the retriever gives it (published: raw).
             text: (B, D), unit length.
         """
-        projected_text = self.dropout(self.text_projection_layer(text).relu())
-        projected_video = self.dropout(self.image_projection_layer(video).relu())
-        both = torch.cat([projected_text, projected_video], dim=-1)  # text first, as published
+        both = self._read(video, text)
         residual = self.output_layer(self.dropout(self.combiner_layer(both).relu()))
         gate = self.dynamic_scalar(both)
         return nn.functional.normalize(residual + gate * text + (1 - gate) * video, dim=-1)
+
+    def gate(self, video: Tensor, text: Tensor) -> Tensor:
+        """g (B,), the weight of the text."""
+        return self.dynamic_scalar(self._read(video, text)).squeeze(-1)
+
+    def _read(self, video: Tensor, text: Tensor) -> Tensor:
+        projected_text = self.dropout(self.text_projection_layer(text).relu())
+        projected_video = self.dropout(self.image_projection_layer(video).relu())
+        return torch.cat([projected_text, projected_video], dim=-1)  # text first, as published

@@ -50,6 +50,10 @@ class Fusion(nn.Module):
         super().__init__()
         self.config = config
 
+    def text_share(self, video: Tensor, text: Tensor) -> Tensor | None:
+        """The weight (B,) of the text against the video, 0 to 1; None for a kind that has no such number."""
+        return None
+
 
 class GatedMLP(Fusion):
     """`mlp`."""
@@ -60,6 +64,9 @@ class GatedMLP(Fusion):
 
     def forward(self, video: Tensor, text: Tensor) -> Tensor:
         return self.combiner(video, text)
+
+    def text_share(self, video: Tensor, text: Tensor) -> Tensor:
+        return self.combiner.gate(video, text)
 
 
 class TextOnly(Fusion):
@@ -98,12 +105,18 @@ class WeightedSum(Fusion):
     def forward(self, video: Tensor, text: Tensor) -> Tensor:
         return weighted_sum(nn.functional.normalize(video, dim=-1), text, self.config.text_share)
 
+    def text_share(self, video: Tensor, text: Tensor) -> Tensor:
+        return text.new_full((len(text),), self.config.text_share)
+
 
 class Slerp(Fusion):
     """`slerp`."""
 
     def forward(self, video: Tensor, text: Tensor) -> Tensor:
         return slerp(nn.functional.normalize(video, dim=-1), text, self.config.text_share)
+
+    def text_share(self, video: Tensor, text: Tensor) -> Tensor:
+        return text.new_full((len(text),), self.config.text_share)
 
 
 class CrossAttention(Fusion):
