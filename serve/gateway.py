@@ -19,10 +19,12 @@ from serve.decoding import Decoders
 from serve.metrics import Metrics
 from serve.pair import Found, Query
 from serve.problems import Problem
-from serve.retrieval import Described, NoText, OtherIndex, UnknownClip, Unready
+from serve.retrieval import Described, Kept, NoText, OtherIndex, UnknownClip, Unready
 from serve.settings import Settings
 from serve.thumbnails import Thumbnails
 from serve.uploads import Upload
+
+_RELOAD_S = 600.0  # a large index is read and checked whole
 
 
 @ray_serve.deployment
@@ -54,7 +56,7 @@ class Gateway:
         sampling = found.sampling["composed" if asked.text is not None else "video"]
         async with self._deadline():
             frames_TCHW = await self._decoders.query(upload.path, sampling, found.decoder)
-        return replace(query, frames_TCHW=frames_TCHW)
+        return replace(query, frames_TCHW=frames_TCHW, retriever=found.retriever)
 
     async def clip(self, clip_id: str) -> dict[str, Any]:
         """The row of an indexed clip."""
@@ -82,9 +84,13 @@ class Gateway:
         """What answers, once it has answered a true query."""
         return await self._ask(self._retrieval.prove.remote())
 
-    async def _ask(self, response: Awaitable[Any]) -> Any:
+    async def reload(self) -> Described:
+        """Swap to the pair that the alias names now."""
+        return await self._ask(self._retrieval.reload.remote(), _RELOAD_S)
+
+    async def _ask(self, response: Awaitable[Any], timeout_s: float | None = None) -> Any:
         """What the replica says; its refusals as problems."""
-        async with self._deadline():
+        async with self._deadline(timeout_s):
             value = await response
         match value:
             case Unready(reason=reason):
@@ -93,14 +99,17 @@ class Gateway:
                 raise Problem(404, "unknown-clip", "No clip of this id is indexed.")
             case NoText():
                 raise Problem(422, "no-text", "What is served here reads no text: give a video.")
+            case Kept(reason=reason):
+                raise Problem(409, "not-swapped", f"Not swapped, the old pair goes on: {reason}.")
             case OtherIndex():
                 raise Problem(409, "stale-cursor", "The index has changed since the page before: ask from the start.")
         return value
 
     @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
+    async def _deadline(self, timeout_s: float | None = None) -> AsyncIterator[None]:
+        allowed_s = timeout_s or self._settings.timeout_s
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(allowed_s):
                 yield
         except TimeoutError:
-            raise Problem(504, "timeout", f"No answer within {self._settings.timeout_s:g} s.") from None
+            raise Problem(504, "timeout", f"No answer within {allowed_s:g} s.") from None

@@ -38,6 +38,8 @@ class Query:
     clip_id: str | None = None
     frames_TCHW: np.ndarray | None = None
     """uint8 RGB, sampled as the pair's `sampling` says for the query's mode."""
+    retriever: str | None = None
+    """Fingerprint of the retriever that the frames were sampled for."""
     description: str = ""
     """Of the clip that was sent, for a model that reads one; of an indexed clip, the texts table has it."""
     sha256: str | None = None
@@ -68,6 +70,8 @@ class Found:
     batch_size: int
     """Queries that were answered in the same pass."""
 
+
+_CANARY_TOLERANCE = 1e-2  # of a unit vector's values: other hardware and precision pass, another clip's vector does not
 
 Encoded = tuple[np.ndarray, list[float | None]]
 """Query vectors (B, D), float32, and the text's share in each."""
@@ -139,6 +143,26 @@ class Pair:
     def canary(self) -> Query:
         """A query that a sound pair answers."""
         return Query(text="the same again", k=1, clip_id=self._snapshot.clip_ids[0])
+
+    @torch.inference_mode()
+    def check(self) -> None:
+        """Answer known queries, which also pays for what the first query would.
+
+        Clips from the beginning, middle and end: the retriever gives their features the vectors that are indexed, where
+        both sides read the same feature, and a composed query by each has finite scores.
+
+        Raises:
+            UserError: one of them fails.
+        """
+        rows = sorted({0, len(self) // 2, len(self) - 1})
+        found = self.answer([Query(text="the same again", k=1, clip_id=self._snapshot.clip_ids[row]) for row in rows])
+        sound = all(np.isfinite(answer.scores).all() for answer in found)
+        if isinstance(self._retriever, ComposedRetriever) and self._retriever.fusion.needs_video:
+            features_BF = torch.from_numpy(self._snapshot.features_NF[rows]).to(self._device)
+            vectors_BD = _array(self._retriever.embed_target(features_BF))
+            sound = sound and np.allclose(vectors_BD, self._snapshot.vectors_ND[rows], atol=_CANARY_TOLERANCE)
+        if not sound:
+            raise UserError("a canary query failed on the retriever and its index", "index", "run jobs/index.py again")
 
     @torch.inference_mode()
     def answer(self, queries: Sequence[Query]) -> list[Found]:

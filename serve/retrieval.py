@@ -42,6 +42,13 @@ class OtherIndex:
     """The index is not the one that the pages before are from."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """The new pair was refused; the old one goes on."""
+
+    reason: str
+
+
 Refusal = Unready | UnknownClip | NoText | OtherIndex
 
 
@@ -63,27 +70,46 @@ class Retrieval:
     def __init__(self, settings: Settings) -> None:
         self._answer.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
         self._answer.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self._settings = settings
         self._pair: Pair | None = None
+        self._before: Pair | None = None
+        self._swapping = asyncio.Lock()
         self._unready = Unready(reason="")
         try:
-            pair = Pair.load(Place(settings.root))
-            pair.answer([pair.canary()])  # also pays for what the first query would
-            self._pair = pair
+            self._pair = _checked(settings)
         except UserError as error:
             logger.error("not ready: %s", error)
             self._unready = Unready(reason=error.what)  # what was wrong, without where: callers see it
 
     async def search(self, query: Query) -> Found | Refusal:
         """Answer one query, together with others that wait."""
-        if self._pair is None:
+        pair = self._pair
+        if pair is None:
             return self._unready
-        if query.clip_id is not None and query.clip_id not in self._pair:
+        if self._before is not None and query.retriever == self._before.retriever:
+            pair = self._before  # its frames were sampled a moment before the swap
+        if query.clip_id is not None and query.clip_id not in pair:
             return UnknownClip()
-        if query.mode == "text" and not self._pair.reads_text:
+        if query.mode == "text" and not pair.reads_text:
             return NoText()
-        if query.index is not None and not self._pair.index.startswith(query.index):
+        if query.index is not None and not pair.index.startswith(query.index):
             return OtherIndex()
-        return await self._answer(query)
+        return await self._answer((pair, query))
+
+    async def reload(self) -> Described | Kept:
+        """Take the pair that `index/current.json` names now, once it has answered known queries; meanwhile, and where
+        it fails, the old one answers."""
+        async with self._swapping:
+            try:
+                pair = await asyncio.to_thread(_checked, self._settings)
+            except UserError as error:
+                logger.error("not swapped: %s", error)
+                return Kept(reason=error.what)
+            self._before, self._pair = self._pair, pair
+            # Queries that were decoded for the old pair have come by then.
+            asyncio.get_running_loop().call_later(self._settings.timeout_s, self._forget, self._before)
+            logger.info("swapped to retriever %s, index %s", pair.retriever, pair.index)
+            return _described(pair)
 
     async def clip(self, clip_id: str) -> dict[str, Any] | Unready | UnknownClip:
         """The row of an indexed clip."""
@@ -93,25 +119,41 @@ class Retrieval:
 
     async def describe(self) -> Described | Unready:
         """What this replica answers with."""
-        if self._pair is None:
-            return self._unready
-        pair = self._pair
-        return Described(
-            clips=len(pair),
-            retriever=pair.retriever,
-            index=pair.index,
-            sampling=pair.sampling,
-            decoder=pair.decoder,
-        )
+        return self._unready if self._pair is None else _described(self._pair)
 
     async def prove(self) -> Described | Unready:
         """`describe`, once a true query was answered on the way that all queries take."""
         if self._pair is not None:
-            await self._answer(self._pair.canary())
+            await self._answer((self._pair, self._pair.canary()))
         return await self.describe()
 
+    def _forget(self, pair: Pair | None) -> None:
+        if self._before is pair:
+            self._before = None
+
     @ray_serve.batch
-    async def _answer(self, queries: list[Query]) -> list[Found]:
-        assert self._pair is not None
-        # In a thread, so that the queries of the next batch can arrive meanwhile.
-        return await asyncio.to_thread(self._pair.answer, queries)
+    async def _answer(self, asked: list[tuple[Pair, Query]]) -> list[Found]:
+        found: list[Found | None] = [None] * len(asked)
+        for pair in {id(pair): pair for pair, _ in asked}.values():  # two of them just after a swap
+            rows = [row for row, (of, _) in enumerate(asked) if of is pair]
+            # In a thread, so that the queries of the next batch can arrive meanwhile.
+            answers = await asyncio.to_thread(pair.answer, [asked[row][1] for row in rows])
+            for row, answer in zip(rows, answers, strict=True):
+                found[row] = answer
+        return [answer for answer in found if answer is not None]
+
+
+def _checked(settings: Settings) -> Pair:
+    pair = Pair.load(Place(settings.root))
+    pair.check()
+    return pair
+
+
+def _described(pair: Pair) -> Described:
+    return Described(
+        clips=len(pair),
+        retriever=pair.retriever,
+        index=pair.index,
+        sampling=pair.sampling,
+        decoder=pair.decoder,
+    )

@@ -171,6 +171,15 @@ def build(gateway: Gateway, settings: Settings) -> FastAPI:
         found = await gateway.prove()
         return Ready(clips=found.clips, retriever=found.retriever, index=found.index)
 
+    @api.post("/v1/admin/reload", responses=documented(401, 403, 409, 429, 504))
+    async def reload() -> Ready:
+        """Swap retriever and index together to those that index/current.json names now.
+
+        The new pair answers known queries first; where it does not, the old one goes on (409, with the reason).
+        """
+        found = await gateway.reload()
+        return Ready(clips=found.clips, retriever=found.retriever, index=found.index)
+
     @api.get(
         "/metrics",
         response_class=Response,

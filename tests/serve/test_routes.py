@@ -231,6 +231,7 @@ def test_openapi_describes_the_search_and_its_errors(http):
         "/healthz",
         "/readyz",
         "/metrics",
+        "/v1/admin/reload",
     }
     post = api["paths"]["/v1/search"]["post"]
     assert set(post["requestBody"]["content"]) == {"application/json", "multipart/form-data"}

@@ -10,6 +10,7 @@ from covr.cli.checkpoints import export_checkpoint, import_checkpoint
 from covr.cli.datasets import export_mteb
 from covr.cli.doctor import doctor
 from covr.cli.query import query
+from covr.cli.reload import reload
 from covr.cli.runs import runs
 from covr.cli.score import score
 from covr.errors import UserError
@@ -29,6 +30,7 @@ def _group() -> None:
 
 
 commands.command()(query)
+commands.command()(reload)
 commands.command()(runs)
 commands.command()(score)
 commands.command()(import_checkpoint)

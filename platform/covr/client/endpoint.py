@@ -131,6 +131,14 @@ class Client:
         """
         return self._ask(Ready, "GET", "/readyz")
 
+    def reload(self) -> Ready:
+        """Have the endpoint swap to the retriever and index that its storage root names now.
+
+        Raises:
+            RequestRefused: the new pair was refused, and why; the old one goes on.
+        """
+        return self._ask(Ready, "POST", "/v1/admin/reload")
+
     def fetch(self, link: str) -> bytes:
         """The bytes behind a `media` or `thumbnail` link of an answer."""
         return self._send("GET", str(httpx.URL(self.base_url).join(link))).content
