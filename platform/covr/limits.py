@@ -23,7 +23,7 @@ class Limits:
     """Largest width x height of a frame."""
     max_frames: int = 256
     """Most frames returned by one decode."""
-    max_decoded_bytes: int = 256 << 20
+    max_decoded_bytes: int = 512 << 20
     """Most bytes of decoded frames returned by one decode."""
     decode_timeout_s: float = 10.0
     """Deadline of one decode; the process that misses it is ended."""

@@ -182,6 +182,23 @@ def test_a_bad_file_is_refused_with_its_reason(tmp_path, decoder):
     assert found == {name: reason for name, (_, reason) in files.items()}
 
 
+@pytest.mark.parametrize("decoder", ["decord", "pyav"])
+@pytest.mark.parametrize("sampling", [EVERY, Sampling(kind="covr", num_frames=37), Sampling(num_frames=12)])
+def test_parts_within_the_limit_are_the_whole(tmp_path, decoder, sampling):
+    path = str(make_video(tmp_path / "a.mp4"))
+    whole = decode(path, sampling, decoder=decoder)
+    small = dataclasses.replace(LIMITS, max_decoded_bytes=5 * 128 * 64 * 3 + 1)
+    frames, indices = [], []
+    while len(indices) < whole.num_sampled:
+        part = decode(path, sampling, decoder=decoder, limits=small, part_from=len(indices))
+        assert part.num_sampled == whole.num_sampled
+        assert len(part.indices) <= 5
+        frames.append(part.frames)
+        indices += part.indices.tolist()
+    np.testing.assert_array_equal(np.concatenate(frames), whole.frames)
+    assert indices == whole.indices.tolist()
+
+
 @pytest.mark.parametrize(
     "limit",
     [

@@ -74,6 +74,7 @@ def _answer(request: dict, shared: mmap.mmap, limits: Limits) -> dict:
     return {
         "shape": clip.frames.shape,
         "indices": clip.indices.tolist(),
+        "num_sampled": clip.num_sampled,
         "num_frames": clip.num_frames,
         "fps": clip.fps,
         "width": clip.width,

@@ -34,6 +34,8 @@ class Clip:
     """uint8 RGB (T, 3, H, W), as displayed; may be a view. Padding frames are black."""
     indices: np.ndarray
     """int64 (T,): their numbers in the file, in the order shown; -1 is padding."""
+    num_sampled: int
+    """Frames that the sampling takes: T, or more where a part was asked for."""
     num_frames: int
     """Frames in the clip that the samples were taken from."""
     fps: float
@@ -80,11 +82,14 @@ def decode(
     decoder: Decoder = "decord",
     limits: Limits = LIMITS,
     rng_seed: int | None = None,
+    part_from: int | None = None,
 ) -> Clip:
     """The frames that `sampling` takes from a local file, or from its stretch [start_s, end_s).
 
     Args:
         rng_seed: draws the frames at random, by this seed; None takes the middles.
+        part_from: the sampled frames from this place on, as many as `limits.max_decoded_bytes` hold; None: all of
+            them, or a refusal.
 
     Raises:
         DecodeFailure: the clip is refused.
@@ -100,19 +105,23 @@ def decode(
     rng = None if rng_seed is None else np.random.default_rng(rng_seed)
     container = container_of(path, limits)
     if container == "image":
-        return _clip(image.read(path, limits), np.zeros(1, np.int64), sampling.indices(1, rng), 0, 1, 0.0, limits)
+        picture = image.read(path, limits)
+        sampled = sampling.indices(1, rng)
+        taken = _part(sampled, picture.nbytes, part_from, limits)
+        return _clip(picture, np.zeros(1, np.int64), taken, 0, len(sampled), 1, 0.0)
     with open_video(path, container, limits) as (opened, stream):
         line, first, last = _stretch(opened, stream, start_s, end_s, limits)
-        taken = sampling.indices(last - first, rng)
+        sampled = sampling.indices(last - first, rng)
         size = stream.codec_context.width * stream.codec_context.height * 3
-        _check_bytes(len(taken) * size, limits)
-        wanted = np.unique(taken[taken >= 0]) + first
+        taken = _part(sampled, size, part_from, limits)
+        real = taken[taken >= 0]
+        wanted = np.unique(real if len(real) else sampled[:1]) + first  # padding alone has the size of a frame
         pixels: np.ndarray | None = None
         if decoder == "decord" and decord_backend.reads_rightly(opened, stream, line):
             pixels = decord_backend.read(path, line, wanted)
         if pixels is None:
             pixels = pyav_backend.read(opened, stream, line, wanted)
-    return _clip(pixels, wanted, taken, first, last - first, line.fps, limits)
+    return _clip(pixels, wanted, taken, first, len(sampled), last - first, line.fps)
 
 
 def probe(path: str, start_s: float | None = None, end_s: float | None = None, limits: Limits = LIMITS) -> ClipInfo:
@@ -159,9 +168,13 @@ def _stretch(
     return line, *line.window(start_s, end_s, limits)
 
 
-def _check_bytes(num_bytes: int, limits: Limits) -> None:
-    if num_bytes > limits.max_decoded_bytes:
-        raise DecodeFailure("over-limit", f"{num_bytes} bytes of frames, allowed are {limits.max_decoded_bytes}")
+def _part(sampled: np.ndarray, frame_bytes: int, part_from: int | None, limits: Limits) -> np.ndarray:
+    """The frames of `sampled` that are asked for and may be returned."""
+    most = limits.max_decoded_bytes
+    taken = sampled if part_from is None else sampled[part_from : part_from + max(most // frame_bytes, 1)]
+    if len(taken) * frame_bytes > most:
+        raise DecodeFailure("over-limit", f"{len(taken) * frame_bytes} bytes of frames, allowed are {most}")
+    return taken
 
 
 def _clip(
@@ -169,13 +182,12 @@ def _clip(
     wanted: np.ndarray,
     taken: np.ndarray,
     first: int,
+    num_sampled: int,
     num_frames: int,
     fps: float,
-    limits: Limits,
 ) -> Clip:
     """The distinct decoded frames dealt out to the places that the sampling gave them."""
     _, height, width, _ = pixels_NHWC.shape
-    _check_bytes(len(taken) * height * width * 3, limits)
     real = taken >= 0
     indices = np.where(real, taken + first, -1)
     if len(taken) != len(wanted) or not np.array_equal(indices, wanted):
@@ -184,6 +196,7 @@ def _clip(
     return Clip(
         frames=pixels_NHWC.transpose(0, 3, 1, 2),
         indices=indices,
+        num_sampled=num_sampled,
         num_frames=num_frames,
         fps=fps,
         width=width,

@@ -53,6 +53,7 @@ class IsolatedDecoder:
         start_s: float | None = None,
         end_s: float | None = None,
         rng_seed: int | None = None,
+        part_from: int | None = None,
     ) -> Clip:
         """As `covr.clips.decode`; its frames are contiguous and the caller's own.
 
@@ -69,11 +70,13 @@ class IsolatedDecoder:
             end_s=end_s,
             decoder=self.decoder,
             rng_seed=rng_seed,
+            part_from=part_from,
         )
         shape = tuple(reply["shape"])
         clip = Clip(
             frames=np.frombuffer(self._shared, np.uint8, int(np.prod(shape))).reshape(shape).copy(),
             indices=np.array(reply["indices"], np.int64),
+            num_sampled=reply["num_sampled"],
             num_frames=reply["num_frames"],
             fps=reply["fps"],
             width=reply["width"],

@@ -84,13 +84,21 @@ class Decode:
             return {**row, "user_error": [error.what, error.where, error.fix]}
         return {**row, "frames": frames.tobytes(), "shape": frames.shape, "frame_indices": indices}
 
-    def _frames(self, row: dict) -> tuple[np.ndarray, np.ndarray]:
+    def _frames(self, row: dict) -> tuple[np.ndarray, list[int]]:
         with on_disk(self.root.resolve(row["uri"])) as path:
             return self._decode(str(path), row)
 
-    def _decode(self, path: str, row: dict) -> tuple[np.ndarray, np.ndarray]:
-        clip = self.decoder.decode(path, self.sampling, row["start_s"], row["end_s"])
-        return self.resize(torch.from_numpy(clip.frames)[None])[0].contiguous().numpy(), clip.indices
+    def _decode(self, path: str, row: dict) -> tuple[np.ndarray, list[int]]:
+        # Part by part: many frames of a large picture are only small once they are resized.
+        frames: list[np.ndarray] = []
+        indices: list[int] = []
+        num_sampled = 1
+        while len(indices) < num_sampled:
+            clip = self.decoder.decode(path, self.sampling, row["start_s"], row["end_s"], part_from=len(indices))
+            frames.append(self.resize(torch.from_numpy(clip.frames)[None])[0].contiguous().numpy())
+            indices += clip.indices.tolist()
+            num_sampled = clip.num_sampled
+        return np.concatenate(frames), indices
 
 
 class Encode:
