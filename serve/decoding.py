@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from covr.clips import DecodeFailure, Sampling
+from covr.clips import Clip, DecodeFailure, Sampling
 from covr.clips.decode import Decoder
 from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
@@ -39,8 +39,8 @@ class Decoders:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="decode")
         self._own = threading.local()
 
-    async def query(self, path: Path, sampling: Sampling, decoder: Decoder) -> np.ndarray:
-        """The frames of a clip that was sent, uint8 RGB (T, 3, H, W).
+    async def sent(self, path: Path, sampling: Sampling, decoder: Decoder) -> Clip:
+        """The frames of a clip that was sent, uint8 RGB (T, 3, H, W), and its facts.
 
         Raises:
             Problem: 415 or 422, with the reason.
@@ -60,21 +60,21 @@ class Decoders:
             Problem: 404, the file is gone or unreadable.
         """
         try:
-            return (await self._run(place, _MIDDLE, start_s, end_s, "decord"))[0]
+            return (await self._run(place, _MIDDLE, start_s, end_s, "decord")).frames[0]
         except (DecodeFailure, UserError):
             raise Problem(404, "no-thumbnail", "The clip's file is gone or cannot be decoded.") from None
 
     async def _run(
         self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
-    ) -> np.ndarray:
+    ) -> Clip:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._decode, place, sampling, start_s, end_s, decoder)
 
     def _decode(
         self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
-    ) -> np.ndarray:
+    ) -> Clip:
         with on_disk(place) as path:
-            return self._process(decoder).decode(str(path), sampling, start_s, end_s).frames
+            return self._process(decoder).decode(str(path), sampling, start_s, end_s)
 
     def _process(self, decoder: Decoder) -> IsolatedDecoder:
         """This thread's own."""

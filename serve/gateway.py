@@ -12,14 +12,17 @@ from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
+from covr import tables
+from covr.client.schema import NewClip, UploadQuery
 from covr.clips.playable import rendition
+from covr.datasets.media import SUFFIXES
 from covr.storage import Place
 from serve import pages, routes
 from serve.decoding import Decoders
 from serve.metrics import Metrics
 from serve.pair import Found, Query
 from serve.problems import Problem
-from serve.retrieval import Described, Kept, NoText, OtherIndex, UnknownClip, Unready
+from serve.retrieval import Described, Kept, NotChanged, NoText, OtherIndex, UnknownClip, Unready
 from serve.settings import Settings
 from serve.thumbnails import Thumbnails
 from serve.uploads import Upload
@@ -47,16 +50,56 @@ class Gateway:
         """The answers to a query."""
         return await self._ask(self._retrieval.search.remote(query))
 
-    async def decode(self, upload: Upload) -> Query:
+    async def decode(self, upload: Upload[UploadQuery]) -> Query:
         """The query that a sent clip and what came with it make."""
-        asked = upload.query
+        asked = upload.fields
         query = Query(text=asked.text, k=asked.k, filter=asked.filter, exclude=tuple(asked.exclude))
         query = pages.at(replace(query, sha256=upload.sha256), asked.cursor)
         found = await self.describe()  # a hop is little beside a decode
         sampling = found.sampling["composed" if asked.text is not None else "video"]
         async with self._deadline():
-            frames_TCHW = await self._decoders.query(upload.path, sampling, found.decoder)
-        return replace(query, frames_TCHW=frames_TCHW, retriever=found.retriever)
+            sent = await self._decoders.sent(upload.path, sampling, found.decoder)
+        return replace(query, frames_TCHW=sent.frames, retriever=found.retriever)
+
+    async def add(self, upload: Upload[NewClip]) -> dict[str, Any]:
+        """Index a clip that was sent; its file is kept below the storage root. Its row."""
+        found = await self.describe()
+        async with self._deadline():
+            sent = {
+                mode: await self._decoders.sent(upload.path, sampling, found.decoder)
+                for mode, sampling in found.sampling.items()
+            }
+        name, given, facts = f"media/added/{upload.sha256}{upload.suffix}", upload.fields, sent["video"]
+        (clip,) = tables.from_rows(
+            "clips",
+            [
+                {
+                    "clip_id": given.clip_id,
+                    "uri": name,
+                    "kind": SUFFIXES.get(upload.suffix, "video"),
+                    "label": given.label,
+                    "attributes": list(given.attributes.items()),
+                    "sha256": upload.sha256,
+                    "num_frames": facts.num_frames,
+                    "fps": facts.fps,
+                    "width": facts.width,
+                    "height": facts.height,
+                }
+            ],
+        ).to_pylist()
+        try:
+            await asyncio.to_thread(lambda: (self._root / name).write_bytes(upload.path.read_bytes()))
+        except OSError:
+            raise Problem(507, "storage-full", "Not changed: the file could not be written.") from None
+        frames = {mode: each.frames for mode, each in sent.items()}
+        await self._ask(self._retrieval.add.remote(clip, frames, found.retriever))
+        self._thumbnails.forget(given.clip_id)
+        return clip
+
+    async def remove(self, clip_id: str) -> None:
+        """Index a clip no more; its file stays."""
+        await self._ask(self._retrieval.remove.remote(clip_id))
+        self._thumbnails.forget(clip_id)
 
     async def clip(self, clip_id: str) -> dict[str, Any]:
         """The row of an indexed clip."""
@@ -99,6 +142,9 @@ class Gateway:
                 raise Problem(404, "unknown-clip", "No clip of this id is indexed.")
             case NoText():
                 raise Problem(422, "no-text", "What is served here reads no text: give a video.")
+            case NotChanged(reason=reason, full=full):
+                status, kind = (507, "storage-full") if full else (409, "not-changed")
+                raise Problem(status, kind, f"Not changed: {reason}.")
             case Kept(reason=reason):
                 raise Problem(409, "not-swapped", f"Not swapped, the old pair goes on: {reason}.")
             case OtherIndex():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from covr.clips.decode import Decoder
 from covr.embed.read import texts_about
 from covr.errors import UserError
 from covr.index.current import Current
+from covr.index.live import view_of
 from covr.index.snapshot import Snapshot
+from covr.index.view import Entry, View
 from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
+from covr.models.sides import Encoder, Feature
 from covr.storage import Place
 
 
@@ -96,13 +100,13 @@ class Pair:
     def __init__(
         self,
         retriever: ComposedRetriever | JointRetriever,
-        snapshot: Snapshot,
+        index: View,
         descriptions: Mapping[str, str] | None = None,
     ) -> None:
         self._descriptions = descriptions
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._retriever, self._snapshot = retriever.eval().to(self._device), snapshot
-        self.retriever, self.index = retriever.fingerprint, snapshot.fingerprint
+        self._retriever, self._index = retriever.eval().to(self._device), index
+        self.retriever, self.index = retriever.fingerprint, index.fingerprint
         self._encoder = retriever.query_encoder
         target = retriever.target_encoder.sampling
         self.sampling: dict[Mode, Sampling] = {
@@ -110,11 +114,7 @@ class Pair:
             "video": target,  # it is compared as a target itself
         }
         self.reads_text = retriever.needs.query_text
-        self.decoder = _installed(snapshot.manifest.decoder)
-        self._by_file: dict[str, list[str]] = {}
-        for clip in snapshot.clips.select(["clip_id", "sha256", "start_s", "end_s"]).to_pylist():
-            if clip["sha256"] and clip["start_s"] is None and clip["end_s"] is None:
-                self._by_file.setdefault(clip["sha256"], []).append(clip["clip_id"])
+        self.decoder = _installed(index.manifest.decoder)
 
     @classmethod
     def load(cls, root: Place) -> Self:
@@ -128,21 +128,32 @@ class Pair:
         snapshot = Snapshot.load(current.snapshot_place(root), target_fingerprint=retriever.target_fingerprint)
         kind = retriever.needs.query_description
         descriptions = kind and dict(zip(snapshot.clip_ids, texts_about(root, snapshot.clip_ids, kind), strict=True))
-        return cls(retriever, snapshot, descriptions)
+        return cls(retriever, view_of(root / "index", snapshot), descriptions)
+
+    def over(self, index: View) -> Self:
+        """The same retriever over a changed index."""
+        pair = copy.copy(self)
+        pair._index, pair.index = index, index.fingerprint
+        return pair
+
+    @property
+    def view(self) -> View:
+        """What is searched."""
+        return self._index
 
     def __len__(self) -> int:
-        return len(self._snapshot)
+        return len(self._index)
 
     def clip(self, clip_id: str) -> dict[str, Any] | None:
         """The row of an indexed clip."""
-        return self._snapshot.describe([clip_id])[0] if clip_id in self._snapshot else None
+        return self._index.describe([clip_id])[0] if clip_id in self._index else None
 
     def __contains__(self, clip_id: str) -> bool:
-        return clip_id in self._snapshot
+        return clip_id in self._index
 
     def canary(self) -> Query:
         """A query that a sound pair answers."""
-        return Query(text="the same again", k=1, clip_id=self._snapshot.clip_ids[0])
+        return Query(text="the same again", k=1, clip_id=self._index.clip_ids[0])
 
     @torch.inference_mode()
     def check(self) -> None:
@@ -155,12 +166,17 @@ class Pair:
             UserError: one of them fails.
         """
         rows = sorted({0, len(self) // 2, len(self) - 1})
-        found = self.answer([Query(text="the same again", k=1, clip_id=self._snapshot.clip_ids[row]) for row in rows])
+        clips = [self._index.clip_ids[row] for row in rows]
+        found = self.answer([Query(text="the same again", k=1, clip_id=clip_id) for clip_id in clips])
         sound = all(np.isfinite(answer.scores).all() for answer in found)
         if isinstance(self._retriever, ComposedRetriever) and self._retriever.fusion.needs_video:
-            features_BF = torch.from_numpy(self._snapshot.features_NF[rows]).to(self._device)
+            features_BF = torch.from_numpy(np.stack([self._index.feature(clip_id) for clip_id in clips])).to(
+                self._device
+            )
             vectors_BD = _array(self._retriever.embed_target(features_BF))
-            sound = sound and np.allclose(vectors_BD, self._snapshot.vectors_ND[rows], atol=_CANARY_TOLERANCE)
+            sound = sound and np.allclose(
+                vectors_BD, [self._index.vector(clip_id) for clip_id in clips], atol=_CANARY_TOLERANCE
+            )
         if not sound:
             raise UserError("a canary query failed on the retriever and its index", "index", "run jobs/index.py again")
 
@@ -168,7 +184,7 @@ class Pair:
     def answer(self, queries: Sequence[Query]) -> list[Found]:
         """Answer several queries in one pass of the encoders and one of the index."""
         start = time.perf_counter()
-        vectors_QD = np.empty((len(queries), self._snapshot.manifest.dim), np.float32)
+        vectors_QD = np.empty((len(queries), self._index.manifest.dim), np.float32)
         shares: list[float | None] = [None] * len(queries)
         for mode, encode in (("composed", self._composed), ("text", self._texts), ("video", self._videos)):
             rows = [row for row, query in enumerate(queries) if query.mode == mode]
@@ -177,7 +193,7 @@ class Pair:
                 for row, share in zip(rows, found, strict=True):
                     shares[row] = share
         encoded = time.perf_counter()
-        ranked = self._snapshot.search(
+        ranked = self._index.search(
             vectors_QD,
             max(query.offset + query.k for query in queries) + 1,
             exclude=[self._own(query) for query in queries],
@@ -188,7 +204,7 @@ class Pair:
         return [
             Found(
                 scores=answer.scores[page].tolist(),
-                clips=self._snapshot.describe(answer.clip_ids[page]),
+                clips=self._index.describe(answer.clip_ids[page]),
                 more=len(answer.clip_ids) > page.stop,
                 text_share=share,
                 encode_ms=1000 * (encoded - start),
@@ -221,28 +237,55 @@ class Pair:
 
     def _videos(self, queries: Sequence[Query]) -> Encoded:
         """Videos alone, as targets: what is nearest looks the same."""
-        vectors_BD = np.empty((len(queries), self._snapshot.manifest.dim), np.float32)
+        vectors_BD = np.empty((len(queries), self._index.manifest.dim), np.float32)
         encoder, feature = self._retriever.target_encoder, self._retriever.needs.target_feature
         for row, query in enumerate(queries):
             if query.clip_id is not None:
-                vectors_BD[row] = self._snapshot.vectors_ND[self._snapshot.row(query.clip_id)]
+                vectors_BD[row] = self._index.vector(query.clip_id)
                 continue
             frames_BTCHW = encoder.resize(torch.tensor(query.frames_TCHW)[None]).to(self._device)
             features_BF = encoder.features(frames_BTCHW)[feature].float()
             vectors_BD[row] = _array(self._retriever.embed_target(features_BF))[0]
         return vectors_BD, [None] * len(queries)
 
+    @torch.inference_mode()
+    def entry(self, clip: dict[str, Any], frames: Mapping[Mode, np.ndarray]) -> Entry:
+        """A clip as the index keeps it.
+
+        Args:
+            clip: its row of the clips table.
+            frames: as `sampling` says, uint8 RGB (T, 3, H, W).
+
+        Raises:
+            UserError: the retriever reads a description of each clip, or the clip's vector cannot be ranked.
+        """
+        if self._descriptions is not None:
+            raise UserError("this retriever reads a description of each clip", "index", "add it by jobs/ingest.py")
+        needs, target = self._retriever.needs, self._retriever.target_encoder
+        feature = np.zeros(1, np.float32)
+        if self._encoder is not None and needs.query_feature is not None:
+            feature = self._read(self._encoder, frames["composed"], needs.query_feature)
+        read = torch.from_numpy(self._read(target, frames["video"], needs.target_feature))[None].to(self._device)
+        vector_D = _array(self._retriever.embed_target(read))[0]
+        if not np.isfinite(vector_D).all() or not vector_D.any():
+            raise UserError("the clip's vector is zero or not finite", clip["clip_id"], "check the clip")
+        return Entry(clip=clip, vector_D=vector_D, feature=feature)
+
+    def _read(self, encoder: Encoder, frames_TCHW: np.ndarray, feature: Feature) -> np.ndarray:
+        frames_BTCHW = encoder.resize(torch.tensor(frames_TCHW)[None]).to(self._device)
+        return _array(encoder.features(frames_BTCHW)[feature])[0]
+
     def _own(self, query: Query) -> list[str]:
-        own = self._by_file.get(query.sha256, []) if query.sha256 else []
+        own = self._index.copies(query.sha256) if query.sha256 else []
         return [*own, *query.exclude, *([query.clip_id] if query.clip_id else [])]
 
     def _features(self, queries: Sequence[Query]) -> np.ndarray:
         """What the query side reads (B, ...): of indexed clips as stored, of frames by the encoder."""
-        features_BF = np.empty((len(queries), *self._snapshot.features_NF.shape[1:]), np.float32)
+        features_BF = np.empty((len(queries), *self._index.snapshot.features_NF.shape[1:]), np.float32)
         sent = [row for row, query in enumerate(queries) if query.frames_TCHW is not None]
         for row, query in enumerate(queries):
             if query.clip_id is not None:
-                features_BF[row] = self._snapshot.features_NF[self._snapshot.row(query.clip_id)]
+                features_BF[row] = self._index.feature(query.clip_id)
         encoder, feature = self._encoder, self._retriever.needs.query_feature
         if sent and encoder is not None and feature is not None:
             resized = [encoder.resize(torch.tensor(queries[row].frames_TCHW)[None]) for row in sent]  # sizes differ

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray import serve as ray_serve
 
 from covr.client.schema import Mode
@@ -14,6 +16,7 @@ from covr.clips import Sampling
 from covr.clips.decode import Decoder
 from covr.errors import UserError
 from covr.storage import Place
+from serve.changes import Changes
 from serve.pair import Found, Pair, Query
 from serve.settings import Settings
 
@@ -49,6 +52,15 @@ class Kept:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotChanged:
+    """A change was refused; the index is as it was."""
+
+    reason: str
+    full: bool = False
+    """It could not be written."""
+
+
 Refusal = Unready | UnknownClip | NoText | OtherIndex
 
 
@@ -73,7 +85,9 @@ class Retrieval:
         self._settings = settings
         self._pair: Pair | None = None
         self._before: Pair | None = None
-        self._swapping = asyncio.Lock()
+        self._changing = asyncio.Lock()  # one change, compaction or swap at a time
+        self._changes = Changes(Place(settings.root))
+        self._compacting: asyncio.Task[None] | None = None
         self._unready = Unready(reason="")
         try:
             self._pair = _checked(settings)
@@ -99,9 +113,11 @@ class Retrieval:
     async def reload(self) -> Described | Kept:
         """Take the pair that `index/current.json` names now, once it has answered known queries; meanwhile, and where
         it fails, the old one answers."""
-        async with self._swapping:
+        async with self._changing:
             try:
                 pair = await asyncio.to_thread(_checked, self._settings)
+                if self._pair is not None:
+                    pair = await asyncio.to_thread(self._changes.carried, self._pair, pair)
             except UserError as error:
                 logger.error("not swapped: %s", error)
                 return Kept(reason=error.what)
@@ -110,6 +126,65 @@ class Retrieval:
             asyncio.get_running_loop().call_later(self._settings.timeout_s, self._forget, self._before)
             logger.info("swapped to retriever %s, index %s", pair.retriever, pair.index)
             return _described(pair)
+
+    async def add(
+        self, clip: dict[str, Any], frames: dict[Mode, np.ndarray], retriever: str
+    ) -> Described | Unready | NotChanged:
+        """Index a clip, or replace the one of its id; on disk and found by every query after this.
+
+        Args:
+            clip: its row of the clips table.
+            frames: sampled as `describe` said.
+            retriever: fingerprint of the one they were sampled for.
+        """
+
+        def change(pair: Pair) -> Pair:
+            if pair.retriever != retriever:
+                raise UserError("the retriever was swapped meanwhile", "", "send the clip again")
+            return self._changes.add(pair, clip, frames)
+
+        return await self._change(change)
+
+    async def remove(self, clip_id: str) -> Described | Unready | UnknownClip | NotChanged:
+        """Index a clip no more."""
+
+        def change(pair: Pair) -> Pair | None:
+            if clip_id not in pair:
+                return None
+            if len(pair) == 1:
+                raise UserError("an index holds at least one clip", "", "add another first")
+            return self._changes.remove(pair, clip_id)
+
+        return await self._change(change) or UnknownClip()
+
+    async def _change(self, change: Callable[[Pair], Pair | None]) -> Any:
+        async with self._changing:
+            if self._pair is None:
+                return self._unready
+            try:
+                pair = await asyncio.to_thread(change, self._pair)
+            except UserError as error:
+                return NotChanged(reason=f"{error.what}: {error.fix}")
+            except OSError as error:
+                logger.error("a change was not written: %s", error)
+                return NotChanged(reason="the change could not be written", full=True)
+            if pair is None:
+                return None
+            self._pair = pair
+        if pair.view.changes >= self._settings.compact_after and self._compacting is None:
+            self._compacting = asyncio.create_task(self._compact())
+        return _described(pair)
+
+    async def _compact(self) -> None:
+        """In the background: queries go on, changes wait."""
+        try:
+            async with self._changing:
+                assert self._pair is not None
+                self._pair = await asyncio.to_thread(self._changes.compacted, self._pair)
+        except (UserError, OSError) as error:
+            logger.error("not compacted, the log goes on: %s", error)
+        finally:
+            self._compacting = None
 
     async def clip(self, clip_id: str) -> dict[str, Any] | Unready | UnknownClip:
         """The row of an indexed clip."""

@@ -17,13 +17,16 @@ from covr import __version__
 from covr.client.schema import (
     Clip,
     Health,
+    NewClip,
     Ready,
+    Removed,
     Result,
     SearchAnswer,
     SearchAnswers,
     SearchQueries,
     SearchQuery,
     Timings,
+    UploadQuery,
 )
 from covr.storage import Place
 from serve import media, pages, problems, uploads
@@ -82,7 +85,7 @@ def build(gateway: Gateway, settings: Settings) -> FastAPI:
         openapi_extra=_body(
             {
                 "application/json": {"$ref": problems.REFERENCE.format(model="SearchQuery")},
-                "multipart/form-data": uploads.json_schema(problems.REFERENCE),
+                "multipart/form-data": uploads.json_schema(UploadQuery, problems.REFERENCE),
             }
         ),
     )
@@ -97,7 +100,7 @@ def build(gateway: Gateway, settings: Settings) -> FastAPI:
         if content == "application/json":
             query = _query(await _parsed(request, SearchQuery))
         elif content == "multipart/form-data":
-            async with uploads.received(request) as upload:
+            async with uploads.received(request, UploadQuery) as upload:
                 decoding = time.perf_counter()
                 query = await gateway.decode(upload)
                 decode_ms = 1000 * (time.perf_counter() - decoding)
@@ -128,9 +131,26 @@ def build(gateway: Gateway, settings: Settings) -> FastAPI:
     @api.get("/v1/clips/{clip_id:path}", responses=documented(401, 403, 404, 422, 429, 503, 504))
     async def clip(request: Request, clip_id: ClipId) -> Clip:
         """An indexed clip."""
-        row = await gateway.clip(clip_id)
-        fields = {name: row[name] for name in ("kind", "num_frames", "fps", "width", "height")}
-        return Clip(**_shared(row, request), **fields, attributes=dict(row["attributes"] or ()))
+        return _clip(await gateway.clip(clip_id), request)
+
+    @api.post(
+        "/v1/clips",
+        status_code=201,
+        responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503, 504, 507),
+        openapi_extra=_body({"multipart/form-data": uploads.json_schema(NewClip, problems.REFERENCE)}),
+    )
+    async def add(request: Request) -> Clip:
+        """Index a clip that is sent, or replace the one of its id: on disk, and an answer to every query after this."""
+        if _content_type(request) != "multipart/form-data":
+            raise Problem(415, "content-type", "Send multipart/form-data.")
+        async with uploads.received(request, NewClip) as upload:
+            return _clip(await gateway.add(upload), request)
+
+    @api.delete("/v1/clips/{clip_id:path}", responses=documented(401, 403, 404, 409, 422, 429, 503, 504, 507))
+    async def remove(clip_id: ClipId) -> Removed:
+        """Index a clip no more; its file stays where it is."""
+        await gateway.remove(clip_id)
+        return Removed(clip_id=clip_id)
 
     @api.api_route(
         "/media/{clip_id:path}",
@@ -233,6 +253,11 @@ def _answer(request: Request, query: Query, found: Found, start: float, decode_m
         results=[Result(rank=rank, score=score, **_shared(clip, request)) for rank, (score, clip) in ranked],
         next=pages.after(query, found.index) if found.more else None,
     )
+
+
+def _clip(row: dict[str, Any], request: Request) -> Clip:
+    fields = {name: row[name] for name in ("kind", "num_frames", "fps", "width", "height")}
+    return Clip(**_shared(row, request), **fields, attributes=dict(row["attributes"] or ()))
 
 
 def _shared(clip: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -22,6 +22,9 @@ class Settings(BaseModel):
     burst: int = Field(default=20, ge=1, description="Requests of one key at once, where rate_per_s is set.")
     max_in_flight: int = Field(default=128, ge=1, description="Requests worked on at once; more are answered 429.")
     audit: str | None = Field(default=None, description="File that gets one JSON line a request; null: none.")
+    compact_after: int = Field(
+        default=1000, ge=1, description="Live changes after which the index is written as a new snapshot."
+    )
     gateway_cpus: float = Field(default=0.1, ge=0, description="CPUs that the gateway reserves on the cluster.")
     retrieval_cpus: float = Field(default=0.5, ge=0, description="CPUs that encoder and index reserve.")
     retrieval_gpus: float = Field(default=0.0, ge=0, description="GPUs that the encoder reserves; 0: it runs on CPU.")

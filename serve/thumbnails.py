@@ -39,6 +39,10 @@ class Thumbnails:
         self._kept.move_to_end(clip_id)
         return self._kept[clip_id]
 
+    def forget(self, clip_id: str) -> None:
+        """The clip of this id is another one now, or none."""
+        self._kept.pop(clip_id, None)
+
 
 def _jpeg(frame_CHW: np.ndarray) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(frame_CHW.transpose(1, 2, 0)))

@@ -1,4 +1,4 @@
-"""A multipart query: its fields checked, its clip in a temporary file."""
+"""A multipart body: its fields checked, its clip in a temporary file."""
 
 from __future__ import annotations
 
@@ -10,62 +10,68 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from covr.client.schema import FieldError, UploadQuery
+from covr.client.schema import FieldError
+from covr.datasets.media import SUFFIXES
 from serve.problems import Problem, invalid
 
+_Fields = TypeVar("_Fields", bound=BaseModel)
 _MAX_PARTS = 8  # more than a query has, so that an unknown field is named as such
 _MAX_FIELD_BYTES = 2 << 20  # a thousand clip ids of the longest kind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
-    """A query's clip on disk, for as long as the query runs."""
+class Upload(Generic[_Fields]):
+    """A clip on disk, for as long as the request runs, and what came with it."""
 
     path: Path
     sha256: str
-    query: UploadQuery
+    suffix: str
+    """Of the sender's file name, where it is one of a video or an image; otherwise empty."""
+    fields: _Fields
 
 
-def json_schema(reference: str) -> dict[str, Any]:
-    """Of the multipart body, for OpenAPI.
+def json_schema(model: type[BaseModel], reference: str) -> dict[str, Any]:
+    """Of a multipart body, for OpenAPI.
 
     Args:
+        model: the fields beside the clip.
         reference: the template by which the document names its schemas.
     """
-    schema = UploadQuery.model_json_schema(ref_template=reference)
+    schema = model.model_json_schema(ref_template=reference)
     schema.pop("$defs", None)
     video = {"type": "string", "format": "binary", "description": "A video or image file."}
     return {
         **schema,
-        "title": "UploadedClipQuery",
+        "title": f"{model.__name__}WithFile",
         "properties": {"video": video, **schema["properties"]},
-        "required": ["video"],
+        "required": ["video", *schema.get("required", [])],
     }
 
 
 @asynccontextmanager
-async def received(request: Request) -> AsyncIterator[Upload]:
-    """Read a multipart query: one file `video`, the fields of `UploadQuery`.
+async def received(request: Request, model: type[_Fields]) -> AsyncIterator[Upload[_Fields]]:
+    """Read a multipart body: one file `video`, and the fields of `model`.
 
     Raises:
         Problem: malformed (400), too many parts (413), a field that is missing, unknown, twice there or wrong (422).
     """
     fields, video = await _parts(request)
     try:
-        query = UploadQuery.model_validate(fields)
+        given = model.model_validate(fields)
     except ValidationError as error:
         raise invalid(error) from None
-    with tempfile.TemporaryDirectory(prefix="covr-query-") as folder:
+    with tempfile.TemporaryDirectory(prefix="covr-upload-") as folder:
         path = Path(folder) / "clip"  # nothing of the sender's file name reaches the disk
         sha256 = await asyncio.to_thread(_keep, video, path)
-        yield Upload(path=path, sha256=sha256, query=query)
+        suffix = Path(video.filename or "").suffix.lower()
+        yield Upload(path=path, sha256=sha256, suffix=suffix if suffix in SUFFIXES else "", fields=given)
 
 
 async def _parts(request: Request) -> tuple[dict[str, str], UploadFile]:

@@ -225,6 +225,7 @@ def test_openapi_describes_the_search_and_its_errors(http):
     assert set(api["paths"]) == {
         "/v1/search",
         "/v1/search/batch",
+        "/v1/clips",
         "/v1/clips/{clip_id}",
         "/media/{clip_id}",
         "/thumbnail/{clip_id}",

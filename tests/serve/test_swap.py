@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import httpx
 import numpy as np
 import pytest
 import torch
+from make_videos import make_video
 from ray import serve as ray_serve
 from small_root import TEXT, build_root, small_retriever
 
@@ -81,6 +83,29 @@ def test_a_swap_under_load_loses_no_request_and_a_bad_pair_is_not_swapped_in(url
             second = second_pair(root, snapshot)
             swapped = client.reload()
             assert (swapped.retriever, swapped.index) == second
+            # A clip that is added is found at once, and is still there under another retriever.
+            new = make_video(tmp_path / "new.mp4", seed=77)
+            start = time.perf_counter()
+            added = client.add_clip("néw", new, label="new", attributes={"turns": "2"})
+            where = {"field": "attributes.turns", "range": [2, 2]}
+            assert [r.clip_id for r in client.search(text=TEXT, filter=where).results] == ["néw"]
+            assert time.perf_counter() - start < 20  # two seconds on a machine of one's own
+            assert client.fetch(added.media) == new.read_bytes()
+            assert client.search(clip_id="néw").results[0].clip_id != "néw"
+            assert [r.clip_id for r in client.search(video=new, filter=where).results] == []
+            client.remove_clip("b")
+            with pytest.raises(RequestRefused, match="No clip of this id"):
+                client.clip("b")
+            second = (second[0], client.ready().index)
+            Current(snapshot=first[1], retriever="retrievers/composed").write(root)
+            carried = client.reload()
+            assert (carried.retriever, carried.clips) == (first[0], 5)
+            assert client.clip("néw").attributes == {"turns": "2"}
+            with pytest.raises(RequestRefused, match="No clip of this id"):
+                client.clip("b")
+            encoded = Pair.load(root).view.vector("néw")
+            assert np.linalg.norm(encoded) == pytest.approx(1, abs=1e-5)
+            served_now = (first[0], client.ready().index)
             # A retriever beside another's index.
             Current(snapshot=first[1], retriever="retrievers/second").write(root)
             with pytest.raises(RequestRefused, match=r"old pair goes on.*another retriever") as refused:
@@ -93,10 +118,11 @@ def test_a_swap_under_load_loses_no_request_and_a_bad_pair_is_not_swapped_in(url
             with pytest.raises(RequestRefused, match=r"old pair goes on.*damaged"):
                 client.reload()
             ready = client.ready()
-            assert (ready.retriever, ready.index) == second
+            assert (ready.retriever, ready.index) == served_now
         assert load.failed == []
-        assert set(load.answered) == {first, second}
-        assert load.answered[-1] == second
+        assert {first, second, served_now} <= set(load.answered)
+        assert {retriever for retriever, _ in load.answered} == {first[0], second[0]}
+        assert load.answered[-1] == served_now
     finally:
         ray_serve.delete("swapped")
 

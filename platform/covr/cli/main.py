@@ -7,6 +7,7 @@ import sys
 import typer
 
 from covr.cli.checkpoints import export_checkpoint, import_checkpoint
+from covr.cli.clips import clips
 from covr.cli.datasets import export_mteb
 from covr.cli.doctor import doctor
 from covr.cli.query import query
@@ -31,6 +32,7 @@ def _group() -> None:
 
 commands.command()(query)
 commands.command()(reload)
+commands.add_typer(clips, name="clips")
 commands.command()(runs)
 commands.command()(score)
 commands.command()(import_checkpoint)

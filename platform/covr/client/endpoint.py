@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from covr.client.schema import Clip, Problem, Ready, SearchAnswer, SearchAnswers
+from covr.client.schema import Clip, Problem, Ready, Removed, SearchAnswer, SearchAnswers
 from covr.errors import UserError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -90,19 +90,7 @@ class Client:
         fields = {"k": k, **{name: value for name, value in given.items() if value not in (None, [])}}
         if video is None:
             return self._ask(SearchAnswer, "POST", "/v1/search", json=fields)
-        path = Path(str(video))
-        with ExitStack() as stack:
-            try:
-                file = stack.enter_context(path.open("rb"))
-            except OSError as error:
-                raise UserError(f"cannot read the video ({error.strerror})", str(path), "give a file") from None
-            return self._ask(
-                SearchAnswer,
-                "POST",
-                "/v1/search",
-                files={"video": (path.name, file, "application/octet-stream")},
-                data={name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()},
-            )
+        return self._send_file(SearchAnswer, "/v1/search", Path(video), fields)
 
     def search_many(self, queries: Sequence[Mapping[str, Any]]) -> list[SearchAnswer]:
         """The answers to several queries in one request, in their order.
@@ -122,6 +110,27 @@ class Client:
             RequestRefused: no clip of this id is indexed.
         """
         return self._ask(Clip, "GET", f"/v1/clips/{quote(clip_id, safe='')}")
+
+    def add_clip(
+        self, clip_id: str, video: str | Path, *, label: str | None = None, attributes: Mapping[str, str] | None = None
+    ) -> Clip:
+        """Index a video or image file, or replace the clip of this id; it is on disk there and found when this returns.
+
+        Sent again after a lost connection, it does no harm: the id decides.
+
+        Raises:
+            RequestRefused: not a video, a limit, or the index cannot be changed.
+        """
+        fields = {"clip_id": clip_id, "attributes": dict(attributes or {}), **({"label": label} if label else {})}
+        return self._send_file(Clip, "/v1/clips", Path(video), fields)
+
+    def remove_clip(self, clip_id: str) -> Removed:
+        """Index a clip no more.
+
+        Raises:
+            RequestRefused: no clip of this id is indexed.
+        """
+        return self._ask(Removed, "DELETE", f"/v1/clips/{quote(clip_id, safe='')}")
 
     def ready(self) -> Ready:
         """What serves, once it has answered a query of its own.
@@ -153,6 +162,21 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _send_file(self, model: type[_Model], route: str, path: Path, fields: Mapping[str, Any]) -> _Model:
+        """A multipart request: a file as `video`, and fields as text or JSON."""
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open("rb"))
+            except OSError as error:
+                raise UserError(f"cannot read the video ({error.strerror})", str(path), "give a file") from None
+            return self._ask(
+                model,
+                "POST",
+                route,
+                files={"video": (path.name, file, "application/octet-stream")},
+                data={name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()},
+            )
 
     def _ask(self, model: type[_Model], method: str, path: str, **content: object) -> _Model:
         response = self._send(method, path, **content)

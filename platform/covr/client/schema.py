@@ -64,6 +64,22 @@ class UploadQuery(BaseModel):
     cursor: Cursor | None = None
 
 
+class NewClip(BaseModel):
+    """What comes beside the `video` part when a clip is added, each as text; `attributes` as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clip_id: ClipName = Field(description="An indexed clip of this id is replaced.")
+    label: Annotated[str, Field(max_length=1024)] | None = None
+    attributes: Json[dict[str, str]] = {}
+
+
+class Removed(BaseModel):
+    """A clip that is indexed no more."""
+
+    clip_id: str
+
+
 class SearchQueries(BaseModel):
     """Several queries in one request."""
 

@@ -76,6 +76,10 @@ class Snapshot:
         self.fingerprint = fingerprint(asdict(manifest))
         self.clip_ids: list[str] = clips["clip_id"].to_pylist()
         self._rows = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+        self._by_file: dict[str, list[str]] = {}
+        for clip in clips.select(["clip_id", "sha256", "start_s", "end_s"]).to_pylist():
+            if clip["sha256"] and clip["start_s"] is None and clip["end_s"] is None:
+                self._by_file.setdefault(clip["sha256"], []).append(clip["clip_id"])
 
     def __len__(self) -> int:
         return len(self.clip_ids)
@@ -86,6 +90,10 @@ class Snapshot:
     def row(self, clip_id: str) -> int:
         """The position of a clip among vectors, features and clips; KeyError where it is not indexed."""
         return self._rows[clip_id]
+
+    def copies(self, sha256: str) -> list[str]:
+        """The clips that are a whole file of these bytes."""
+        return self._by_file.get(sha256, [])
 
     def describe(self, clip_ids: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of the clips table of indexed clips, in the order asked for."""
@@ -106,7 +114,7 @@ class Snapshot:
             filters: for each query the filter that its answers meet, or None; empty: none for any.
         """
         if self.manifest.similarity == "cosine":
-            queries_QD = _unit(queries_QD)
+            queries_QD = unit(queries_QD)
         excluded = [
             np.array([self._rows[clip_id] for clip_id in ids if clip_id in self._rows], np.int64) for ids in exclude
         ]
@@ -156,7 +164,7 @@ class Snapshot:
         if not sound.all():
             first = clip_ids[int(np.argmin(sound))]
             raise UserError("a target vector is zero or not finite", first, "check the retriever that made it")
-        vectors_ND = _unit(vectors_ND) if similarity == "cosine" else vectors_ND.astype(np.float32)
+        vectors_ND = unit(vectors_ND) if similarity == "cosine" else vectors_ND.astype(np.float32)
         features_NF = features_NF.astype(np.float32)
         files = {VECTORS: flat_file.pack(vectors_ND), FEATURES: _npy(features_NF), CLIPS: _parquet(clips)}
         manifest = Manifest(
@@ -239,7 +247,8 @@ def _checked(path: Place, sha256: str) -> bytes:
     return data
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of unit length; zero rows stay."""
     norms = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
     return (vectors / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
 
