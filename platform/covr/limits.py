@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,3 +56,5 @@ class Limits:
 
 
 LIMITS = Limits()
+JOB_LIMITS = replace(LIMITS, decode_timeout_s=60.0)
+"""Of jobs: nobody waits for one clip, and other work may keep the CPUs busy."""

@@ -24,7 +24,8 @@ def test_frames_beyond_the_limit_of_one_decode_are_decoded_in_parts(tmp_path, mo
     make_video(tmp_path / "a.mp4", num_frames=30)
     sampling = Sampling(kind="all", num_frames=24)
     whole = decoded(tmp_path, sampling)
-    monkeypatch.setattr(stages, "LIMITS", dataclasses.replace(stages.LIMITS, max_decoded_bytes=7 * 128 * 64 * 3))
+    small = dataclasses.replace(stages.JOB_LIMITS, max_decoded_bytes=7 * 128 * 64 * 3)
+    monkeypatch.setattr(stages, "JOB_LIMITS", small)
     parts = decoded(tmp_path, sampling)
     assert parts == whole
     assert whole["shape"] == [24, 3, 32, 32]

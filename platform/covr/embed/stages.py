@@ -20,7 +20,7 @@ from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.sampling import Sampling
 from covr.errors import UserError
-from covr.limits import LIMITS
+from covr.limits import JOB_LIMITS
 from covr.storage import Place
 
 if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
@@ -70,7 +70,7 @@ class Decode:
     ) -> None:
         torch.set_num_threads(1)
         self.root, self.sampling, self.resize = root, sampling, resize
-        self.decoder = IsolatedDecoder(decoder, LIMITS)
+        self.decoder = IsolatedDecoder(decoder, JOB_LIMITS)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([self._row(row) for row in block.to_pylist()], DECODED)

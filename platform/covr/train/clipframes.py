@@ -20,6 +20,7 @@ from covr.clips.isolated import IsolatedDecoder
 from covr.clips.resize import Resize
 from covr.embed.frames import FrameCache
 from covr.errors import UserError
+from covr.limits import JOB_LIMITS
 from covr.storage import Place
 
 
@@ -72,4 +73,4 @@ def _open_cache(place: str) -> FrameCache:
 
 @lru_cache(maxsize=1)
 def _open_decoder(decoder: Decoder) -> IsolatedDecoder:
-    return IsolatedDecoder(decoder)
+    return IsolatedDecoder(decoder, JOB_LIMITS)

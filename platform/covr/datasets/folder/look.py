@@ -15,6 +15,7 @@ from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.playable import plays_in_browsers, rendition
 from covr.datasets.folder.near import FRAMES, bits
+from covr.limits import JOB_LIMITS
 from covr.storage import Place
 
 Stretch = tuple[float | None, float | None]
@@ -144,4 +145,4 @@ def _render(decoder: IsolatedDecoder, path: Path, target: Place, info: ClipInfo)
 @lru_cache(maxsize=1)
 def _decoder() -> IsolatedDecoder:
     """One process for all tasks that this worker runs."""
-    return IsolatedDecoder()
+    return IsolatedDecoder(limits=JOB_LIMITS)
