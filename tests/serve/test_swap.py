@@ -11,8 +11,9 @@ import pytest
 import torch
 from make_videos import make_video
 from ray import serve as ray_serve
-from small_root import TEXT, build_root, small_retriever
+from small_root import CLIP_IDS, TEXT, build_root, small_retriever
 
+from covr.cli.main import app as command
 from covr.client import Client, RequestRefused
 from covr.errors import UserError
 from covr.index.current import Current
@@ -72,11 +73,11 @@ class Load:
             thread.join()
 
 
-def test_a_swap_under_load_loses_no_request_and_a_bad_pair_is_not_swapped_in(url, tmp_path):
+def test_a_swap_under_load_loses_no_request_and_a_bad_pair_is_not_swapped_in(url, tmp_path, monkeypatch):
     root = Place(tmp_path)
     snapshot = build_root(root, retriever := small_retriever())
     first = (retriever.fingerprint, snapshot.fingerprint)
-    ray_serve.run(app(Settings(root=str(root))), name="swapped", route_prefix="/swapped")
+    ray_serve.run(app(Settings(root=str(root), compact_after=3)), name="swapped", route_prefix="/swapped")
     try:
         address = url.replace("/retrieval", "/swapped")
         with Client(address) as client, Load(address) as load:
@@ -105,7 +106,21 @@ def test_a_swap_under_load_loses_no_request_and_a_bad_pair_is_not_swapped_in(url
                 client.clip("b")
             encoded = Pair.load(root).view.vector("néw")
             assert np.linalg.norm(encoded) == pytest.approx(1, abs=1e-5)
+            # The third change is written as a new snapshot, with all of them.
+            monkeypatch.setattr("sys.argv", ["covr", "clips", "add", "again", str(new), "--url", address])
+            with pytest.raises(SystemExit) as ended:
+                command()
+            assert not ended.value.code
+            deadline = time.monotonic() + 30
+            while client.ready().index != Current.read(root).snapshot and time.monotonic() < deadline:
+                time.sleep(0.1)
+            compacted = Snapshot.load(
+                Current.read(root).snapshot_place(root), target_fingerprint=snapshot.manifest.target_fingerprint
+            )
+            assert sorted(compacted.clip_ids) == sorted({*CLIP_IDS, "néw", "again"} - {"b"})
+            assert client.clip("again").label is None
             served_now = (first[0], client.ready().index)
+            assert served_now[1] == compacted.fingerprint
             # A retriever beside another's index.
             Current(snapshot=first[1], retriever="retrievers/second").write(root)
             with pytest.raises(RequestRefused, match=r"old pair goes on.*another retriever") as refused:
