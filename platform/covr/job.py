@@ -112,9 +112,11 @@ class Job:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as short dotted MLflow parameters."""
+    """Nested settings as short dotted MLflow parameters; a component goes by its class: `loss: HardNegativeNCE`."""
     if isinstance(value, Mapping):
         return {k: v for key, item in value.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+    if prefix.endswith("._target_."):
+        return {prefix.removesuffix("._target_."): str(value).rpartition(".")[2]}
     return {prefix.rstrip(".") or "value": value}
 
 

@@ -89,6 +89,17 @@ RUNS = _schema(
         "stage": pa.string(),
     },
 )
+SCORES = _schema(
+    "scores",
+    {
+        "row": pa.string(),  # of the comparison, e.g. composed
+        "metric": pa.string(),  # of the corrected protocol
+        "query_id": pa.string(),
+        "cluster": pa.string(),  # queries that rise and fall together: the label pair
+        "value": pa.float32(),  # a share; the mean over the queries is the metric
+        "queries": pa.string(),  # fingerprint of the queries that were answered
+    },
+)
 QUARANTINE = _schema(
     "quarantine",
     {
@@ -104,7 +115,7 @@ QUARANTINE = _schema(
 
 SCHEMAS: dict[str, pa.Schema] = {
     schema.metadata[b"covr.table"].decode(): schema
-    for schema in (CLIPS, TEXTS, TRIPLETS, GALLERIES, FEATURES, RUNS, QUARANTINE)
+    for schema in (CLIPS, TEXTS, TRIPLETS, GALLERIES, FEATURES, RUNS, SCORES, QUARANTINE)
 }
 
 

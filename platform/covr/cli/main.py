@@ -33,7 +33,7 @@ def _group() -> None:
 commands.command()(query)
 commands.command()(reload)
 commands.add_typer(clips, name="clips")
-commands.command()(runs)
+commands.add_typer(runs, name="runs")
 commands.command()(score)
 commands.command()(import_checkpoint)
 commands.command()(export_checkpoint)

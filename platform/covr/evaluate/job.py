@@ -20,6 +20,7 @@ from covr.embed.quarantine import Quarantine
 from covr.embed.read import SideFeatures
 from covr.embed.refused import refused
 from covr.errors import UserError
+from covr.evaluate import scores
 from covr.evaluate.benchmarks import benchmark_names, run_benchmarks
 from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
@@ -34,12 +35,13 @@ from covr.report.page import page
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
+from covr.tracking.lineage import MADE_BY, makers
 
 CHANCE = "chance"
 MAIN = "composed"
 """The row whose answers are written as TREC files, shown as a sheet and registered as a model."""
 WORDINGS = f"{MAIN}-wordings"
-OUTPUTS = ("results.json", "run.trec", "qrels.trec", "report.html")
+OUTPUTS = ("results.json", scores.FILE, "run.trec", "qrels.trec", "report.html")
 PROTOCOLS: dict[str, tuple[Protocol, ...]] = {"corrected": ("corrected",), "both": ("corrected", "published")}
 BATCH = 256
 
@@ -47,8 +49,9 @@ BATCH = 256
 def evaluate(job: Job) -> dict[str, Any]:
     """Rank, judge and report `cfg.rows` on `cfg.test.split`; the composed retriever becomes a registered version.
 
-    Writes the `runs` tables, results.json, run.trec, qrels.trec and report.html under the storage root, and the files
-    that the benchmarks of `cfg.test.benchmarks` are known by. Where the split's answers are hidden, only the last.
+    Writes the `runs` tables, results.json, scores.parquet, run.trec, qrels.trec and report.html under the storage
+    root, and the files that the benchmarks of `cfg.test.benchmarks` are known by. Where the split's answers are hidden,
+    only the last.
 
     Raises:
         UserError: a step before this one was not run, or an option is unknown.
@@ -107,9 +110,14 @@ def evaluate(job: Job) -> dict[str, Any]:
         settings=settings,
         inputs=inputs,
         outputs=[job.root / name for name in OUTPUTS],
-        tags={"protocol": cfg.protocol, "gallery": queries.gallery},
+        tags={"protocol": cfg.protocol, "gallery": queries.gallery, **_made_by(job)},
         work=work,
     )
+
+
+def _made_by(job: Job) -> dict[str, str]:
+    """The runs of the steps before, as tags, so that an evaluation leads to the parameters behind it."""
+    return {f"{MADE_BY}{step}": run for step, run in makers(job.root).items() if step != "evaluate"}
 
 
 def _without_answers(job: Job, asked: Sequence[str], queries: Queries, rows: Sequence[Row]) -> dict[str, Any]:
@@ -229,7 +237,7 @@ def _name(row: str, protocol: Protocol) -> str:
 
 
 def _judge(job: Job, queries: Queries) -> dict[str, Any]:
-    """results.json, from the `runs` tables."""
+    """results.json, from the `runs` tables; writes what single queries scored."""
     cfg = job.cfg.test
 
     def judged(names: Mapping[Protocol, str], asked: Queries) -> Scores:
@@ -237,8 +245,9 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
         return score(tables, asked, names["corrected"])
 
     protocols = PROTOCOLS[cfg.protocol]
-    scores = {row: judged({protocol: _name(row, protocol) for protocol in protocols}, queries) for row in job.cfg.rows}
-    rows = Comparison(queries, cfg.bootstrap, job.cfg.seed).rows(scores)
+    found = {row: judged({protocol: _name(row, protocol) for protocol in protocols}, queries) for row in job.cfg.rows}
+    (job.root / scores.FILE).write_bytes(scores.write(found, queries))
+    rows = Comparison(queries, cfg.bootstrap, job.cfg.seed).rows(found)
     every = queries.every_wording()
     wordings = {MAIN: judged({"corrected": WORDINGS}, every)}
     again = Comparison(every, cfg.bootstrap, job.cfg.seed).rows(wordings)[0]

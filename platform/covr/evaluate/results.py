@@ -44,17 +44,22 @@ def score(runs: Mapping[Protocol, pa.Table], queries: Queries, row: str) -> Scor
     return Scores(values=values, median_rank=median)
 
 
+def clusters(queries: Queries) -> np.ndarray:
+    """(Q,) what rises and falls together: each query's label pair (tag `pair`), else the query alone."""
+    ids = queries.triplets["query_id"].to_pylist()
+    return np.array([pair or own for pair, own in zip(queries.tag("pair"), ids, strict=True)])
+
+
 class Comparison:
     """Rows scored on the same queries, with intervals from the same draws.
 
     Args:
-        num_draws: bootstrap resamples of the label pairs (tag `pair`; a query without one is a cluster by itself).
+        num_draws: bootstrap resamples of the label pairs (see `clusters`).
     """
 
     def __init__(self, queries: Queries, num_draws: int, seed: int) -> None:
         self.queries, self.num_draws, self.seed = queries, num_draws, seed
-        ids = queries.triplets["query_id"].to_pylist()
-        self.clusters = np.array([pair or own for pair, own in zip(queries.tag("pair"), ids, strict=True)])
+        self.clusters = clusters(queries)
         self.bootstrap = ClusterBootstrap(self.clusters, num_draws, seed)
 
     def rows(self, scores: Mapping[str, Scores]) -> list[dict[str, Any]]:

@@ -114,6 +114,11 @@ class Journal:
         return next((line["start"] for line in self.lines() if "start" in line), self.key)
 
     @property
+    def params(self) -> dict[str, str]:
+        """What the run was started with."""
+        return next((line["params"] for line in self.lines() if "start" in line), {})
+
+    @property
     def started_ms(self) -> int:
         """When the run was first started."""
         return next((line["time"] for line in self.lines() if "start" in line), 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,13 +41,8 @@ def overview(server: Server) -> list[RunSummary]:
     Raises:
         UserError: the server does not answer.
     """
-    try:
-        found = list(_all_runs(server))
-    except MlflowException as error:
-        reason = str(error).splitlines()[0][:160]
-        raise UserError(
-            f"the tracking server gives no runs ({reason})", server.uri, "start it, or check the URI"
-        ) from None
+    with answering(server):
+        found = list(all_runs(server))
     summaries = [_summary(run) for run in found]
     by_name: dict[str, list[RunSummary]] = defaultdict(list)
     for summary in summaries:
@@ -59,7 +55,24 @@ def overview(server: Server) -> list[RunSummary]:
     return list(_in_order(summaries))
 
 
-def _all_runs(server: Server) -> Iterator[Run]:
+@contextmanager
+def answering(server: Server) -> Iterator[None]:
+    """Ask the server.
+
+    Raises:
+        UserError: it does not answer.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).splitlines()[0][:160]
+        raise UserError(
+            f"the tracking server gives no runs ({reason})", server.uri, "start it, or check the URI"
+        ) from None
+
+
+def all_runs(server: Server) -> Iterator[Run]:
+    """Every run of the server's experiment, newest first."""
     experiment = server.client.get_experiment_by_name(server.experiment)
     token = None
     while experiment is not None:
