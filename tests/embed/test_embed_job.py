@@ -30,6 +30,21 @@ def test_a_second_run_computes_nothing(root, job):
     assert (second["rows"], second["computed"], second["reused"]) == (3, 0, 3)
 
 
+@pytest.mark.usefixtures("ray_cluster")
+def test_shards_together_are_the_whole(root):
+    root.add_videos(5)
+    root.publish()
+    root.train(seed=0)
+    options = [f"out={root.place}", "machine.decode_workers=1", "machine.batch_clips=4"]
+    shards = [Job.from_overrides([*options, "machine.num_shards=2", f"machine.shard_id={shard}"]) for shard in (0, 1)]
+    assert [embed(shard)["computed"] for shard in shards] == [2, 3]
+    assert embed(shards[0])["computed"] == 0
+    whole = embed(Job.from_overrides(options))
+    assert (whole["rows"], whole["computed"], whole["reused"]) == (5, 0, 5)
+    with pytest.raises(UserError, match="0 <= shard_id < num_shards"):
+        embed(Job.from_overrides([*options, "machine.num_shards=2", "machine.shard_id=2"]))
+
+
 def test_a_step_that_is_missing_is_named(root, job):
     root.train(seed=0)
     with pytest.raises(UserError, match=r"run jobs/ingest.py first"):

@@ -88,7 +88,8 @@ class Benchmark:
         return fingerprint(READER, files, media and media.fingerprint())
 
     def _hash(self, path: str) -> str | None:
-        return (self.place / path).sha256() if (self.place / path).exists() else None
+        file = self.place.resolve(path)
+        return file.sha256() if file.exists() else None
 
     def _media(self) -> Media | None:
         return Media(self.place, self.media_folders(), self.by) if self.media == "files" else None

@@ -33,7 +33,7 @@ class CCCoIR(Benchmark):
     def gather(self, split: str, rows: Rows) -> None:
         gallery = f"{self.name}/{split}/targets"
         targets: dict[str, None] = {}
-        for record in read_csv(self.place / self.file, ("pth1", "pth2", "edit")):
+        for record in read_csv(self.place.resolve(self.file), ("pth1", "pth2", "edit")):
             query_clip, target = record.name("pth1"), record.name("pth2")
             if target == query_clip:
                 raise record.refuse("pth2", "the target is the query image")

@@ -42,7 +42,7 @@ class CIRCO(Benchmark):
     def gather(self, split: str, rows: Rows) -> None:
         images = set(self._images(rows))
         rows.gallery(GALLERY, [self._clip(image, split, rows) for image in sorted(images)])
-        place = self.place / self.annotations.format(split=split)
+        place = self.place.resolve(self.annotations.format(split=split))
         for record in read_records(place):
             reference, targets = record.integer("reference_img_id"), self._targets(record, split)
             if reference in targets:
@@ -83,7 +83,7 @@ class CIRCO(Benchmark):
         Raises:
             UserError: neither the list nor the files are there.
         """
-        place = self.place / self.image_info
+        place = self.place.resolve(self.image_info)
         if place.exists():
             return [image.integer("id") for image in read_object(place).records("images")]
         found = rows.media.stems(self.images) if rows.media is not None else []

@@ -58,7 +58,7 @@ class CIRR(Benchmark):
             rows.gallery(galleries["published"], [rows.clip(name, split, f"{folder}/{name}") for name in inside])
         gallery = {name: rows.clip(name, split, f"{folder}/{name}") for name in official}
         sets: dict[str, list[str]] = {}
-        for record in read_records(self.place / self._file(self.captions, split)):
+        for record in read_records(self.place.resolve(self._file(self.captions, split))):
             pair_id, reference = record.integer("pairid"), record.name("reference")
             image_set = record.record("img_set")
             set_id, members = str(image_set.integer("id")), image_set.names("members")
@@ -86,7 +86,7 @@ class CIRR(Benchmark):
             rows.gallery(f"{self.name}/{split}/set-{set_id}", members)
 
     def _official(self, split: str) -> Mapping[str, object]:
-        place = self.place / self._file(self.image_splits, split)
+        place = self.place.resolve(self._file(self.image_splits, split))
         if not place.exists():
             return {}
         images = read_json(place)

@@ -42,7 +42,7 @@ class EgoCVR(Benchmark):
     def gather(self, split: str, rows: Rows) -> None:
         video_of: dict[str, str] = {}
         listed: list[str] = []
-        for record in read_csv(self.place / self.clips, ("clip_name", "narration_text", "video_uid")):
+        for record in read_csv(self.place.resolve(self.clips), ("clip_name", "narration_text", "video_uid")):
             clip, video = record.name("clip_name"), record.name("video_uid")
             if video_of.setdefault(clip, video) != video:
                 raise record.refuse("video_uid", f"{clip} is of video {video_of[clip]} in an earlier row")
@@ -56,7 +56,7 @@ class EgoCVR(Benchmark):
             rows.gallery(f"{self.name}/local/{video}", clips)
         published = self._published(rows, listed) if self.gallery else None
         columns = ("video_clip_id", "target_clip_ids", "instruction", "modified_captions")
-        for record in read_csv(self.place / self.annotations, columns):
+        for record in read_csv(self.place.resolve(self.annotations), columns):
             clip, targets = record.name("video_clip_id"), record.names("target_clip_ids")
             if not targets:
                 raise record.refuse("target_clip_ids", "a query without a target")
@@ -76,7 +76,8 @@ class EgoCVR(Benchmark):
     def _published(self, rows: Rows, listed: Sequence[str]) -> list[dict[str, str]]:
         """The galleries of each query by the published file; equal ones are stored once."""
         if self.gallery_index:
-            listed = [record.name("clip_name") for record in read_csv(self.place / self.gallery_index, ("clip_name",))]
+            index = read_csv(self.place.resolve(self.gallery_index), ("clip_name",))
+            listed = [record.name("clip_name") for record in index]
         known: dict[tuple[int, ...], str] = {}
 
         def gallery(record: Record, field: str, kind: str) -> str:
@@ -88,5 +89,5 @@ class EgoCVR(Benchmark):
                 known[chosen] = rows.gallery(f"{self.name}/{kind}/row-{record.row - 1}", clips)
             return known[chosen]
 
-        records = read_csv(self.place / str(self.gallery), ("global_idx", "local_idx"))
+        records = read_csv(self.place.resolve(str(self.gallery)), ("global_idx", "local_idx"))
         return [{kind: gallery(record, f"{kind}_idx", kind) for kind in ("global", "local")} for record in records]

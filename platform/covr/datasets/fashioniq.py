@@ -56,7 +56,7 @@ class FashionIQ(Benchmark):
             rows.clip(image, split, f"{self.images}/{image}", label=category)
         gallery = rows.gallery(f"{self.name}/{category}/{split}", listed)
         in_gallery = set(listed)
-        for record in read_records(self.place / self.captions.format(category=category, split=split)):
+        for record in read_records(self.place.resolve(self.captions.format(category=category, split=split))):
             captions = record.texts("captions")
             if len(captions) != 2:
                 raise record.refuse("captions", f"{len(captions)} captions instead of 2")
@@ -80,7 +80,7 @@ class FashionIQ(Benchmark):
 
     def _listed(self, path: str) -> list[str]:
         """The images of a split, sorted, as CoVR orders its gallery."""
-        place = self.place / path
+        place = self.place.resolve(path)
         names = Record({"images": read_json(place)}, str(place), 1).names("images")
         if not names:
             raise UserError("an empty list of images", f"{place}, row 1", "fetch the file again")

@@ -43,7 +43,7 @@ class FineCVR(Benchmark):
         names = self._names(split)
         gallery = {name: self._clip(name, split, rows) for name in names.values()}
         gallery_id = f"{self.name}/{split}/clips"
-        for record in read_csv(self.place / self.files[split], COLUMNS, dialect="tab", header=False):
+        for record in read_csv(self.place.resolve(self.files[split]), COLUMNS, dialect="tab", header=False):
             record.integer("idx")
             query_clip, target = (self._named(record, column, names) for column in ("ref", "target"))
             if query_clip == target:
@@ -71,7 +71,7 @@ class FineCVR(Benchmark):
         return names.get(value, value)
 
     def _names(self, split: str) -> dict[str, str]:
-        place = self.place / self.names.format(split=split)
+        place = self.place.resolve(self.names.format(split=split))
         if not place.exists():
             return {}
         found = read_object(place)

@@ -48,7 +48,7 @@ class MTCIR(Benchmark):
         gallery, number = f"{self.name}/{split}/targets", 0
         targets: dict[str, None] = {}
         for path in self.files:
-            for record in read_json_lines(self.place / path):
+            for record in read_json_lines(self.place.resolve(path)):
                 pair = []
                 for role in ("query", "target"):
                     image = record.name(self.columns[role]).rsplit(".", 1)[0]

@@ -46,7 +46,7 @@ class TFCoVR(Benchmark):
     def _train(self, split: str, rows: Rows) -> None:
         gallery = f"{self.name}/{split}/targets"
         targets: dict[str, None] = {}
-        for record in read_csv(self.place / self.files[split], TRAIN_COLUMNS):
+        for record in read_csv(self.place.resolve(self.files[split]), TRAIN_COLUMNS):
             source, wanted = (record.text(column).strip() for column in ("label1", "label2"))
             query_clip = self._clip(record, "query_video", split, rows, source)
             target = self._clip(record, "target_video", split, rows, wanted)
@@ -75,7 +75,7 @@ class TFCoVR(Benchmark):
         annotated: list[str] = []
         targets: dict[str, None] = {}
         queries: dict[str, None] = {}
-        for record in read_csv(self.place / self.files[split], TEST_COLUMNS):
+        for record in read_csv(self.place.resolve(self.files[split]), TEST_COLUMNS):
             query_clip, target = (self._clip(record, column, split, rows) for column in ("query_video", "target_video"))
             if query_clip == target:
                 raise record.refuse("target_video", "the target is the query video")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from covr.datasets.annotations import read_csv
+from covr.datasets.annotations import Record, read_csv
 from covr.datasets.benchmark import Benchmark
 from covr.datasets.rows import Rows
 
@@ -38,14 +38,18 @@ class WebVid(Benchmark):
     def media_folders(self) -> Iterator[str]:
         yield from (self.videos[split] for split in self.splits)
 
+    def number(self, record: Record) -> int:
+        """What a row's query is named by."""
+        return record.row - 1
+
     def gather(self, split: str, rows: Rows) -> None:
         folder, targets = self.videos[split], []
         corrected, published = f"{self.name}/{split}/targets", f"{self.name}/{split}/annotations"
         galleries = {"corrected": corrected} if split == "train" else {"corrected": corrected, "published": published}
         columns = [name for name in COLUMNS if name != "pth2" or split not in self.without_targets]
-        for record in read_csv(self.place / self.files[split], columns):
+        for record in read_csv(self.place.resolve(self.files[split]), columns):
             record.number("sim_txt")
-            number, query_clip = record.row - 1, record.name("pth1")
+            number, query_clip = self.number(record), record.name("pth1")
             rows.clip(query_clip, split, f"{folder}/{query_clip}")
             query_id = rows.query_id(split, number)
             rows.text(query_clip, self.text_kind, record.text("txt1", empty=True), query_id)

@@ -6,7 +6,7 @@ says by which sampling and decoder the rows were made, so that a clip's key can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -74,12 +74,7 @@ class Features:
         )
         clips = clips.filter(pc.is_in(clips["clip_id"], wanted))
         _all_there(wanted, clips["clip_id"], "tables/clips", "give ids of that table, or run jobs/ingest.py")
-        key_of = dict(zip(clips["clip_id"].to_pylist(), self.keys(clips).to_pylist(), strict=True))
-        found: dict[str, np.ndarray] = {}
-        rows = (pc.field("feature") == feature) & pc.field("key").isin(pa.array(list(key_of.values()), pa.string()))
-        for part in self.store.iter(["clip_id", "key", "value", "shape"], filters=rows):
-            for batch in part.to_batches():
-                found |= _values(batch, key_of)
+        found = dict(self.each(clips, feature))
         fix = "run jobs/embed.py; a clip that it refused is in tables/quarantine with the reason"
         _all_there(wanted, pa.array(list(found), pa.string()), str(self.place), fix)
         if not found:
@@ -90,6 +85,18 @@ class Features:
         for row, clip_id in enumerate(clip_ids):
             values[row, : len(found[clip_id])] = found[clip_id]
         return values
+
+    def each(self, clips: pa.Table, feature: str) -> Iterator[tuple[str, np.ndarray]]:
+        """Those of `clips` (rows of `covr.tables.CLIPS`) that have a feature, with it in its own shape, in no order.
+
+        Raises:
+            UserError: nothing was embedded with this encoder.
+        """
+        key_of = dict(zip(clips["clip_id"].to_pylist(), self.keys(clips).to_pylist(), strict=True))
+        rows = (pc.field("feature") == feature) & pc.field("key").isin(pa.array(list(key_of.values()), pa.string()))
+        for part in self.store.iter(["clip_id", "key", "value", "shape"], filters=rows):
+            for batch in part.to_batches():
+                yield from _values(batch, key_of).items()
 
 
 def _values(rows: pa.RecordBatch, key_of: Mapping[str, str]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from covr.embed.features import FEATURES, Features
 from covr.embed.pipeline import keep, stream, todo
 from covr.embed.plan import Accelerator
 from covr.embed.quarantine import Quarantine
+from covr.embed.shard import of_shard
 from covr.embed.stored import read_stored
 from covr.errors import UserError
 from covr.job import Job
@@ -33,7 +34,8 @@ def embed(job: Job) -> dict[str, Any]:
     """Compute the features that clips lack under the model at `pretrain/model`; write features/<fingerprint>/.
 
     A video encoder is one; a joint model has one a side, or one for both where they read the same. With
-    `index.retriever` they are that retriever's.
+    `index.retriever` they are that retriever's. With `machine.num_shards` it does the clips of one shard; shards may
+    run side by side, each with its own Ray, on one storage root.
 
     Returns:
         {rows, computed, reused, quarantined, seconds, encoder, place, fingerprint}: `rows` clips have their features
@@ -54,6 +56,8 @@ def embed(job: Job) -> dict[str, Any]:
 
     def work(run: RunLogger) -> dict[str, Any]:
         if isinstance(made[0], Stored):
+            if machine.num_shards > 1:
+                raise UserError("vectors made elsewhere are read at once", "machine.num_shards", "leave it out")
             files = build(job.cfg.model.video).files
             result = read_stored(job.root, made[0], files, machine.max_bad_fraction, "frames" in machine.features)
         else:
@@ -64,7 +68,7 @@ def embed(job: Job) -> dict[str, Any]:
 
     clips.require(["clip_id"], made_by="ingest")
     result = job.step(
-        "embed",
+        "embed" if machine.num_shards == 1 else f"embed/shard-{machine.shard_id}-of-{machine.num_shards}",
         settings={"decoder": version(machine.decoder), "features": list(machine.features)},
         inputs={"clips": clips.content_fingerprint(), "encoder": " ".join(encoders)},
         outputs=[Features(job.root, encoder).place for encoder in encoders],
@@ -74,10 +78,10 @@ def embed(job: Job) -> dict[str, Any]:
 
 
 def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Accelerator = "auto") -> dict[str, Any]:
-    """`embed` without its step: all of tables/clips under the model at `model`."""
+    """`embed` without its step: all of tables/clips, or of one shard, under the model at `model`."""
     if unknown := set(machine.features) - set(FEATURES):
         raise UserError(f"no feature {unknown.pop()!r}", "machine.features", f"choose of {', '.join(FEATURES)}")
-    clips = TableStore(root / "tables/clips", "clips").require(made_by="ingest")
+    clips = of_shard(TableStore(root / "tables/clips", "clips").require(made_by="ingest"), machine)
     made = [
         _embed(root, clips, encoder, functools.partial(_load, model, place), machine, accelerator)
         for place, encoder in enumerate(load_encoders(model))

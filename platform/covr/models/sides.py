@@ -16,6 +16,8 @@ from covr.clips.sampling import Sampling
 Feature = Literal["pooled", "frames", "tokens"]
 """A kind of row of the features table: of a clip, one vector, one or several a frame, or all tokens."""
 
+Side = Literal["target", "query"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:

@@ -29,7 +29,7 @@ from covr.models.joint import (
     TFCoVRRetriever,
 )
 from covr.models.retriever import ComposedRetriever
-from covr.models.sides import Encoder
+from covr.models.sides import Encoder, Side
 from covr.models.video import load_video
 from covr.storage import Place
 
@@ -76,8 +76,8 @@ def build_joint(cfg_model: DictConfig) -> JointRetriever:
     return retriever
 
 
-def load_encoders(model: Place) -> list[Encoder]:
-    """What turns clips into features for the model in a folder: one encoder, or one a side where they differ.
+def load_sides(model: Place) -> dict[Side, Encoder]:
+    """What turns clips into the features of each side, for the model in a folder; no query side where it reads none.
 
     Args:
         model: a video encoder's folder, or a retriever's.
@@ -87,9 +87,15 @@ def load_encoders(model: Place) -> list[Encoder]:
     """
     if (model / folder.CONFIG).exists() and (model / folder.CONFIG).read_json().get("kind") == "retriever":
         retriever = ComposedRetriever.load(model)
-        sides = [side for side in (retriever.target_encoder, retriever.query_encoder) if side is not None]
-        return list({side.fingerprint(): side for side in sides}.values())
-    return [load_video(model)]
+        sides: dict[Side, Encoder | None] = {"target": retriever.target_encoder, "query": retriever.query_encoder}
+        return {side: encoder for side, encoder in sides.items() if encoder is not None}
+    video = load_video(model)
+    return {"target": video, "query": video}
+
+
+def load_encoders(model: Place) -> list[Encoder]:
+    """The distinct encoders of `load_sides`: one, or one a side where they differ."""
+    return list({encoder.fingerprint(): encoder for encoder in load_sides(model).values()}.values())
 
 
 def restore_joint(config: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> JointRetriever:
