@@ -39,18 +39,21 @@ def job(tmp_path) -> Job:
     torch.manual_seed(0)
     retriever = build_joint(job.cfg.model)
     retriever.save(job.root / "pretrain/model")
+    write_features(job, dataset.clips, lambda clip: clip != LACKING)
+    return job
+
+
+def write_features(job: Job, clips, wanted) -> None:
     encoder = ComposedRetriever.load(job.root / "pretrain/model").target_encoder
     features = Features(job.root, encoder.fingerprint())
     features.describe(encoder.sampling, version("decord"))
     random = np.random.default_rng(0)
-    works = zip(dataset.clips["clip_id"].to_pylist(), features.keys(dataset.clips).to_pylist(), strict=True)
     rows = [
         {"clip_id": clip, "key": key, "feature": "frames", "value": random.normal(size=120), "shape": [15, 8]}
-        for clip, key in works
-        if clip != LACKING
+        for clip, key in zip(clips["clip_id"].to_pylist(), features.keys(clips).to_pylist(), strict=True)
+        if wanted(clip)
     ]
     features.write(tables.from_rows("features", rows))
-    return job
 
 
 def test_scores_are_cosines_of_frames_and_words_and_become_target_weights(job):
@@ -85,6 +88,17 @@ def test_done_once(job, capsys):
     (job.root / FILE).remove()
     score_targets(job)
     assert (job.root / FILE).exists()
+    write_features(job, read(job).clips, lambda clip: clip == LACKING)  # embedded since
+    assert score_targets(job)["scored"] == 12
+
+
+def test_bytes_of_other_columns_stay_as_they_are(job):
+    file = job.root.local().parent / "data/annotation/webvid-covr/webvid8m-covr_test.csv"
+    lines = file.read_bytes().splitlines()
+    file.write_bytes(b"\n".join([lines[0] + b",note", *(line + b",caf\xe9" for line in lines[1:])]) + b"\n")
+    score_targets(job)
+    written = (job.root / FILE).read_bytes().splitlines()
+    assert [line.endswith(b",caf\xe9") for line in written] == [False] + [True] * 4
 
 
 def test_what_cannot_be_scored_is_told(tmp_path, job):

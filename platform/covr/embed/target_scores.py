@@ -58,6 +58,7 @@ def score_targets(job: Job) -> dict[str, Any]:
         raise UserError("there is no model", str(model), "run jobs/pretrain.py and jobs/embed.py first")
     retriever: JointRetriever = ComposedRetriever.load(model)
     store = TableStore(job.root / "tables/triplets", "triplets")
+    features = Features(job.root, retriever.target_encoder.fingerprint())
     files = {split: job.root / "scores" / split / PurePath(data.files[split]).name for split in data.splits}
 
     def work(run: RunLogger) -> dict[str, Any]:
@@ -73,7 +74,11 @@ def score_targets(job: Job) -> dict[str, Any]:
     return job.step(
         "score_targets",
         settings={"splits": list(data.splits), "files": dict(data.files)},
-        inputs={"triplets": store.content_fingerprint(), "model": retriever.fingerprint},
+        inputs={
+            "triplets": store.content_fingerprint(),
+            "model": retriever.fingerprint,
+            "features": features.store.content_fingerprint(),
+        },
         outputs=list(files.values()),
         work=work,
     )
@@ -126,4 +131,4 @@ def _with_scores(data: WebVid, split: str, scores: Mapping[str, str]) -> bytes:
             writer.writeheader()
         query_id = names.query_id(split, data.number(record))
         writer.writerow({**record.fields, "scores": scores.get(query_id, "[]")})
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")  # bytes that were read so and are not looked at
