@@ -100,6 +100,7 @@ def test_a_named_gallery_only(root):
     store.publish(pa.concat_tables([store.read(), extra]), "with two")
     result = index(job(root, "index.gallery=two"))
     assert result["clips"] == 2
+    assert index(job(root, "index.gallery=all"))["clips"] == len(TableStore(root / "tables/clips", "clips").read())
     with pytest.raises(UserError, match=r"index.gallery=nope.*two"):
         index(job(root, "index.gallery=nope"))
 

@@ -27,6 +27,10 @@ from covr.tracking import RunLogger
 _BATCH = 4096
 
 
+EVERY = "all"
+"""The gallery of all clips, unless the data set has one of that name."""
+
+
 def index(job: Job) -> dict[str, Any]:
     """Index the clips of `index.gallery` (or of `test.split`) under `index.retriever`, or the one of `index.row`.
 
@@ -86,8 +90,10 @@ def _gallery(job: Job) -> pa.Table:
         return clips.filter(pc.equal(clips["split"], job.cfg.test.split)).sort_by("clip_id")
     galleries = TableStore(job.root / "tables/galleries", "galleries").require(made_by="ingest")
     members = galleries.filter(pc.equal(galleries["gallery_id"], cfg.gallery))["clip_id"]
+    if not len(members) and cfg.gallery == EVERY:
+        return clips.sort_by("clip_id")
     if not len(members):
-        known = ", ".join(sorted(set(galleries["gallery_id"].to_pylist()))[:10])
+        known = ", ".join([EVERY, *sorted(set(galleries["gallery_id"].to_pylist()))[:10]])
         raise UserError("no such gallery", f"index.gallery={cfg.gallery}", f"choose one of {known}")
     return clips.filter(pc.is_in(clips["clip_id"], members.combine_chunks())).sort_by("clip_id")
 
