@@ -8,5 +8,6 @@ from covr.storage import Place
 from covr.tracking import Tracking
 
 
-def tracking_on(root: Place, uri: str | None = None) -> Tracking:
-    return Tracking.from_config(OmegaConf.create({"uri": uri, "experiment": "covr"}), root)
+def tracking_on(root: Place, uri: str | None = None, system_metrics_s: float | None = None) -> Tracking:
+    logger = {"uri": uri, "experiment": "covr", "system_metrics_s": system_metrics_s}
+    return Tracking.from_config(OmegaConf.create(logger), root)

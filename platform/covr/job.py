@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from covr.config.compose import compose
 from covr.errors import UserError
 from covr.report.console import say
-from covr.storage import Place
+from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger, Tracking
 
@@ -101,6 +101,7 @@ class Job:
         start = time.monotonic()
         try:
             result = {**work(run), "fingerprint": mark}
+            self._log_dataset(run, name)
         except BaseException:
             run.finish("FAILED")
             raise
@@ -109,6 +110,19 @@ class Job:
         run.finish("FINISHED")
         say(f"{name}: done in {seconds:.1f} s")
         return result
+
+    def _log_dataset(self, run: RunLogger, step: str) -> None:
+        """Link the run with the tables of the data set, which all steps after ingest read, and ingest has written."""
+        manifests = {name: TableStore(self.root / "tables" / name, name).manifest() for name in ("clips", "triplets")}
+        written = {name: manifest for name, manifest in manifests.items() if manifest is not None}
+        if written:
+            run.log_dataset(
+                self.cfg.data.name,
+                digest=fingerprint([manifest["fingerprint"] for manifest in written.values()]),
+                source=str(self.root / "tables"),
+                rows={name: manifest["rows"] for name, manifest in written.items()},
+                context=step.partition("/")[0],
+            )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -55,6 +55,39 @@ def test_curves_arrive_while_the_run_goes_on(tracking, history, monkeypatch):
     run.finish("FINISHED")
 
 
+def test_the_machines_load_is_sampled_and_numbered_on(root, history, monkeypatch):
+    monkeypatch.setattr("covr.tracking.runs.SEND_EVERY_S", 0.1)
+    key = "system/cpu_utilization_percentage"
+
+    def run_until(num_samples: int, run_id: str | None) -> str:
+        run = tracking_on(root, system_metrics_s=0.2).start("pretrain", run_id=run_id)
+        deadline = time.monotonic() + 30
+        while len(run.journal.curves().get(key, ())) < num_samples and time.monotonic() < deadline:
+            time.sleep(0.05)
+        run.finish("FINISHED")
+        return run.run_id
+
+    run_id = run_until(2, None)
+    run_until(5, run_id)
+    steps = [step for step, _ in history(run_id, key)]
+    assert len(steps) >= 5
+    assert steps == list(range(len(steps)))
+    assert all(0 <= value <= 100 for _, value in history(run_id, key))
+
+
+def test_data_sets_link_runs(tracking, client):
+    runs = [tracking.start(name) for name in ("pretrain", "evaluate")]
+    for run in runs:
+        run.log_dataset("motions", digest="f" * 32, source="/data/tables", rows={"clips": 9}, context=run.journal.name)
+        run.finish()
+        tracking.server().ship(Journal(tracking.root, run.journal.key))
+    for run in runs:
+        (used,) = client.get_run(run.run_id).inputs.dataset_inputs
+        assert (used.dataset.name, used.dataset.digest) == ("motions", "f" * 32)
+        assert json.loads(used.dataset.source) == {"uri": "/data/tables"}
+        assert [tag.value for tag in used.tags] == [run.journal.name]
+
+
 def test_resumed_by_its_id_nothing_is_twice(root, history, client):
     first = tracking_on(root).start("pretrain", params={"a": 1})
     for step in range(5):

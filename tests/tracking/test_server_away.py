@@ -91,6 +91,7 @@ def test_killed_during_a_run_and_back_later(server, tmp_path, capsys):
     run.finish("FINISHED")
     away = tracking_on(root, server.uri).start("embed", parent_run=pipeline.run_id, params={"a": 1})
     away.log_metrics({"rows": 7}, 0)
+    away.log_dataset("motions", digest="d" * 32, source="/data/tables", rows={"clips": 9}, context="embed")
     away.finish("FINISHED")
     below = tracking_on(root, server.uri).start("finetune", parent_run=away.run_id)
     below.finish("FINISHED")
@@ -120,5 +121,6 @@ def test_killed_during_a_run_and_back_later(server, tmp_path, capsys):
     top, embed = runs["pipeline"].info.run_id, runs["embed"].info.run_id
     assert parents == {"pipeline": None, "pretrain": top, "embed": top, "finetune": embed, "index": top}
     assert runs["embed"].data.metrics == {"rows": 7.0}
+    assert [used.dataset.name for used in runs["embed"].inputs.dataset_inputs] == ["motions"]
     assert all(each.info.status == "FINISHED" for each in runs.values())
     assert not any(journal.unsent()[0] for journal in Journal.all(root))

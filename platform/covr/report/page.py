@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from covr.evaluate.metrics import PRIMARY
 from covr.evaluate.queries import Queries
 from covr.evaluate.show import SEEN, bounds, number
 from covr.report import plots
+from covr.report.confusion import mask, shares
 from covr.report.preview import previews
 from covr.report.sheet import sheet
 from covr.storage import Place, TableStore
@@ -89,13 +88,13 @@ def stage1(root: Place) -> dict[str, Any] | None:
     if result is None:
         return None
     labels, counts_CC = confusion["labels"], np.array(confusion["counts"], dtype=float)
-    share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    share_CC = shares(counts_CC)
     wrong_CC = share_CC * (1 - np.eye(len(labels)))
     worst = [divmod(int(cell), len(labels)) for cell in np.argsort(-wrong_CC, axis=None, kind="stable")]
     return {
         "accuracy": {"top-1": result["top1"], "top-5": result["top5"], **result["attributes"]},
         "num_labels": len(labels),
-        "picture": _picture(share_CC),
+        "picture": base64.b64encode(mask(share_CC)).decode(),
         "worst": [(labels[i], labels[j], wrong_CC[i, j]) for i, j in worst[:WORST_CONFUSIONS] if wrong_CC[i, j] > 0],
     }
 
@@ -127,13 +126,3 @@ def _scale(results: Mapping[str, Any]) -> float:
     """Where the bars' scale ends: a round number above every interval."""
     highest = max(row["interval"][PRIMARY][1] for row in results["rows"])
     return min(100.0, 10.0 * np.ceil(highest / 10.0) or 10.0)
-
-
-def _picture(share_CC: np.ndarray) -> str:
-    """Shares as the opacity of a PNG with a pixel per cell, base64; the page gives it its colour."""
-    alpha = np.round(255 * share_CC**0.5).astype(np.uint8)  # the root lets rare confusions be seen
-    pixels = np.zeros((*alpha.shape, 4), np.uint8)
-    pixels[..., 3] = alpha
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

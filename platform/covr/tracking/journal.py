@@ -7,6 +7,7 @@ torn last line, which the next append closes and readers pass over. The records,
     {"metrics": {key: value}, "step": n, "time": ms}
     {"tags": {key: value}}
     {"artifact": path, "file": name}          bytes wait in tracking/<key>.<name> until they are sent
+    {"dataset": name, "digest": of its tables, "source": place, "rows": {table: n}, "context": step}
     {"model": place, ...}                     see covr.tracking.registry
     {"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED", "time": ms}
     {"run": MLflow run id}                    what the server called this run

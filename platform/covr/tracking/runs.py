@@ -27,6 +27,7 @@ from covr.tracking.journal import FOLDER, Journal
 from covr.tracking.version import code_version
 
 if TYPE_CHECKING:
+    from covr.tracking.load import Load
     from covr.tracking.server import Server
 
 SEND_EVERY_S = 3.0
@@ -74,6 +75,19 @@ class RunLogger:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self.journal.append({"tags": {key: str(value)[:MAX_VALUE] for key, value in tags.items()}})
 
+    def log_dataset(self, name: str, *, digest: str, source: str, rows: Mapping[str, int], context: str) -> None:
+        """Say which data the run used; MLflow links the runs of one `digest`.
+
+        Args:
+            name: of the data set.
+            digest: of its tables, at most 36 characters.
+            source: folder of the tables.
+            rows: of each table.
+            context: what they were used for.
+        """
+        record = {"dataset": name, "digest": digest, "source": source, "rows": dict(rows), "context": context}
+        self.journal.append(record)
+
     def register(self, retriever: Place, *, metric: str, value: float, gallery: str, name: str = "covr") -> None:
         """Make a saved retriever a version of the registered model `name`.
 
@@ -103,8 +117,8 @@ class RunLogger:
 class Tracking:
     """Where the runs of a storage root go. Cheap to make; MLflow is imported at the first `start`."""
 
-    def __init__(self, root: Place, *, uri: str | None, experiment: str) -> None:
-        self.root, self.experiment = root, experiment
+    def __init__(self, root: Place, *, uri: str | None, experiment: str, load_every_s: float | None = None) -> None:
+        self.root, self.experiment, self.load_every_s = root, experiment, load_every_s
         self.uri = uri or f"sqlite:///{root.local().resolve()}/mlflow.db"
         self._sender = Sender(self)
 
@@ -119,7 +133,7 @@ class Tracking:
             raise UserError("runs need a tracking server", str(root), "set trainer.logger.uri=http://...")
         if cfg.uri is not None and str(cfg.uri).split("+")[0].split(":")[0] not in _SCHEMES:
             raise UserError("not a tracking URI", str(cfg.uri), f"start it with one of {', '.join(_SCHEMES)}")
-        return cls(root, uri=cfg.uri, experiment=cfg.experiment)
+        return cls(root, uri=cfg.uri, experiment=cfg.experiment, load_every_s=cfg.system_metrics_s)
 
     def server(self) -> Server:
         """The MLflow client of these runs; importing it takes a second or two."""
@@ -186,6 +200,8 @@ class Sender:
         self._ended = threading.Event()
         self._retry_at = 0.0
         self._told = False
+        self._load: Load | None = None
+        self._sample_at = 0.0
 
     def open(self, journal: Journal) -> None:
         """Tell the server of a run that begins, and, in the background, of what earlier runs could not tell."""
@@ -214,8 +230,27 @@ class Sender:
                 self._behind[journal.key] = journal
         self._catch_up()
         while not ended.wait(SEND_EVERY_S):
+            self._sample()
             for journal in list(self._open.values()):
                 self._attempt(journal)
+
+    def _sample(self) -> None:
+        """Log the machine's load to the open runs, where it is time; numbered on from what a run has already."""
+        every_s, now = self._tracking.load_every_s, time.monotonic()
+        # On an object store the writers of a journal take turns, and this thread cannot know whose turn it is.
+        if every_s is None or not self._tracking.root.is_local:
+            return
+        if self._load is None:
+            from covr.tracking.load import Load
+
+            self._load, self._sample_at = Load(), now + every_s
+        if now < self._sample_at:
+            return
+        self._sample_at = now + every_s
+        sample = self._load.sample()
+        for journal in list(self._open.values()):
+            step = 1 + max((step for key, step in journal.logged() if key in sample), default=-1)
+            journal.append({"metrics": sample, "step": step, "time": _now_ms()})
 
     def _catch_up(self) -> None:
         for key, journal in list(self._behind.items()):

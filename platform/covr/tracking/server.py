@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -16,9 +17,9 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from covr.report.console import say
 from covr.storage import Place
@@ -87,6 +88,8 @@ class Server:
             waiting = journal.waiting(record["file"])
             if waiting.exists():  # gone: sent before a kill, or to a server that has since forgotten the run
                 self._put_artifact(run_id, record["artifact"], waiting.read_bytes())
+        elif "dataset" in record:
+            self._accepted(journal, self.client.log_inputs, run_id, datasets=[_dataset(record)])
         elif "model" in record:
             registry.register(self.client, run_id, journal.root, record)
         elif "status" in record:
@@ -166,6 +169,18 @@ def mlflow_name(metric: str) -> str:
 def own_name(metric: str) -> str:
     """The metric that MLflow calls so."""
     return metric.replace("_at_", "@")
+
+
+def _dataset(record: dict[str, Any]) -> DatasetInput:
+    source = record["source"]
+    data = Dataset(
+        name=record["dataset"],
+        digest=record["digest"],
+        source_type="local" if source.startswith("/") else source.partition(":")[0],
+        source=json.dumps({"uri": source}),
+        profile=json.dumps(record["rows"]),
+    )
+    return DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, record["context"])])
 
 
 def _metric_batches(records: Iterable[dict[str, Any]]) -> Iterator[list[Metric]]:

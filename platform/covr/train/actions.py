@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from covr.errors import UserError
 from covr.models import AIM, ActionClassifier, build_video, save_video
+from covr.report.confusion import picture
 from covr.storage import Place
 from covr.tracking import RunLogger
 from covr.train.augment import Augment
@@ -133,6 +134,7 @@ class ActionTask:
         matrix = {"labels": self.classes.labels, "counts": confusion.tolist()}
         (self.out / "confusion.json").write_json(matrix)
         self.logger.log_artifact("confusion.json", json.dumps(matrix).encode())
+        self.logger.log_artifact("confusion.png", picture(confusion))
         (self.out / "classes.json").write_json({"labels": self.classes.labels, "attributes": self.classes.attributes})
         save_video(self.encoder, self.out / "model")
         attributes = {name: accuracy[f"accuracy/{name}"] for name in self.classes.attributes}
