@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny_report
 import tiny_world
 
 from covr.evaluate.queries import Queries
@@ -32,3 +33,14 @@ def ranked(asked):
         depth=100,
         seed=0,
     )
+
+
+@pytest.fixture(scope="session")
+def root(filmed, tmp_path_factory) -> Place:
+    """With stage 1 and its curve; not to be written to."""
+    return tiny_report.build(filmed, tmp_path_factory.mktemp("reported") / "root")
+
+
+@pytest.fixture(scope="session")
+def html(root, asked, ranked) -> str:
+    return tiny_report.rendered(root, asked, ranked)

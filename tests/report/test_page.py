@@ -7,11 +7,9 @@ import re
 import shutil
 from html.parser import HTMLParser
 
-import pytest
-from mlflow_root import tracking_on
+import tiny_report
 
-from covr.evaluate.results import Comparison, score
-from covr.report.page import curves, page, stage1
+from covr.report.page import curves, stage1
 from covr.storage import Place
 from covr.tracking import Journal
 
@@ -43,35 +41,6 @@ class Balanced(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-
-
-@pytest.fixture(scope="module")
-def root(filmed, tmp_path_factory) -> Place:
-    """With stage 1 and its curve."""
-    folder = tmp_path_factory.mktemp("reported") / "root"
-    shutil.copytree(filmed.local(), folder)
-    root = Place(folder)
-    labels = ["roll <i>", "jump"]
-    (root / "pretrain" / "confusion.json").write_json({"labels": labels, "counts": [[9, 1], [4, 6]]})
-    result = {"top1": 0.75, "top5": 1.0, "attributes": {"count": 0.8}}
-    (root / "steps" / "pretrain.json").write_json({"state": "done", "result": result})
-    run = tracking_on(root, "http://127.0.0.1:9").start("pretrain")
-    for step in range(20):
-        run.log_metrics({"loss": 2.0 / (step + 1), "lr": 0.1}, step)
-    run.finish("FINISHED")
-    return root
-
-
-def rendered(root, asked, ranked) -> str:
-    scores = {"composed": score({"corrected": ranked}, asked, "composed")}
-    rows = Comparison(asked, 100, seed=0).rows(scores)
-    results = {"data": "tiny & <b>small</b>", "split": "test", "protocol": "both", "gallery": "g", "rows": rows}
-    return page(root, results, asked, ranked).decode()
-
-
-@pytest.fixture(scope="module")
-def html(root, asked, ranked) -> str:
-    return rendered(root, asked, ranked)
 
 
 def test_well_formed_and_self_contained(html):
@@ -109,15 +78,15 @@ def test_every_clip_lies_in_the_page_once(html):
 def test_a_clip_that_is_gone_is_said_to_be(root, asked, ranked, tmp_path):
     folder = tmp_path / "root"
     shutil.copytree(root.local(), folder)
-    shown = re.search(r'data-clip="([^"]+)"', rendered(root, asked, ranked))[1]
+    shown = re.search(r'data-clip="([^"]+)"', tiny_report.rendered(root, asked, ranked))[1]
     (folder / "media" / "test" / f"{shown}.mp4").write_bytes(b"")
-    html = rendered(Place(folder), asked, ranked)
+    html = tiny_report.rendered(Place(folder), asked, ranked)
     assert "not decodable" in html
     assert f'data-clip="{shown}"' not in html
 
 
 def test_without_stage_1_and_curves_the_rest_is_there(filmed, asked, ranked):
-    html = rendered(filmed, asked, ranked)
+    html = tiny_report.rendered(filmed, asked, ranked)
     assert "Stage 1" not in html
     assert ">Training<" not in html
     assert "failures first" in html
@@ -126,7 +95,7 @@ def test_without_stage_1_and_curves_the_rest_is_there(filmed, asked, ranked):
 
 
 def test_the_same_tables_give_the_same_bytes(root, asked, ranked, html):
-    assert rendered(root, asked, ranked) == html
+    assert tiny_report.rendered(root, asked, ranked) == html
 
 
 def test_the_latest_run_of_a_name_is_drawn(tmp_path):
