@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,23 @@ def test_a_mistake_is_one_line_with_the_remedy(override, says):
     line = str(caught.value)
     assert "\n" not in line
     assert says in line
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("machine.num_cpus=0", "greater than or equal to 1 or 'auto'"),
+        ("machine.num_cpus=all", "a valid integer or 'auto'"),
+        ("machine.decode_workers=0.5", "machine.decode_workers=0.5"),
+        ("machine.object_store_mb=1", "greater than or equal to 80"),
+        ("machine.batch_clips=0", "machine.batch_clips=0"),
+        ("machine.max_bad_fraction=10", "less than or equal to 1"),
+    ],
+)
+def test_a_machine_that_cannot_be_is_refused_before_ray_starts(override, says):
+    """Ray crashed with none, and waited for ever."""
+    with pytest.raises(UserError, match=re.escape(says)):
+        compose([override])
 
 
 def test_a_refused_value_is_a_user_error():

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from covr.cluster.machine import check_machine
 from covr.config.names import translate
 from covr.errors import UserError
 
@@ -23,7 +24,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The full configuration of a job (config/job.yaml) under the given Hydra overrides, CoVR's names among them.
 
     Raises:
-        UserError: an unknown option, group or value, with the nearest known name.
+        UserError: an unknown option, group or value, with the nearest known name; a machine that cannot be.
     """
     overrides = translate(overrides)
     GlobalHydra.instance().clear()
@@ -33,6 +34,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
             OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*_explain(error, overrides)) from None
+    check_machine(cfg.machine)
     return cfg
 
 
