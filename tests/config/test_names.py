@@ -12,8 +12,11 @@ from covr.config.compose import compose
 from covr.config.names import NEAREST, RENAMED, SAME, translate
 from covr.errors import UserError
 
-GUIDE = Path(__file__).parents[2] / "docs" / "coming-from-covr.md"
-JOBS = sorted(set(re.findall(r"python (jobs/\w+\.py[^`\n|]*)", GUIDE.read_text())))
+REPO = Path(__file__).parents[2]
+GUIDE = REPO / "docs" / "coming-from-covr.md"
+PAGES = [path.read_text().replace("\\\n", " ") for path in (REPO / "README.md", *sorted(REPO.glob("docs/*.md")))]
+JOBS = sorted({job for page in PAGES for job in re.findall(r"python (jobs/\w+\.py[^`\n|#&]*)", page)})
+TARGETS = sorted({target for page in PAGES for target in re.findall(r"(?:^    |`|&& )make ([\w-]+)", page, re.M)})
 
 ACCEPTED = [
     "data=webvid-covr",
@@ -73,10 +76,15 @@ def test_our_own_names_stay_and_what_is_read_differently_is_told(capsys):
 
 
 @pytest.mark.parametrize("command", JOBS)
-def test_every_command_of_the_guide_composes(command):
-    script, *overrides = shlex.split(command)
-    assert (GUIDE.parents[1] / script).is_file()
+def test_every_job_that_the_pages_name_is_there_and_composes(command):
+    script, *overrides = shlex.split(command.replace("data=NAME", "data=cirr"))
+    assert (REPO / script).is_file()
     compose(overrides)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_make_target_that_the_pages_name_is_there(target):
+    assert re.search(rf"^{target}:", (REPO / "Makefile").read_text(), re.M)
 
 
 def test_the_guide_tells_every_option():
