@@ -94,8 +94,9 @@ def test_embeddings_in_a_csv(tmp_path):
         read(path)
 
 
-def test_a_table_of_texts(tmp_path):
-    path = tmp_path / "txt2_test.pt"
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_a_table_of_texts(tmp_path, suffix):
+    path = tmp_path / f"txt2_test{suffix}"
     torch.save({"texts": list(VALUES), "feats": torch.from_numpy(np.stack(list(VALUES.values())))}, path)
     check(read(path))
     torch.save({"texts": ["one"], "feats": torch.ones(2, 6)}, path)

@@ -34,7 +34,10 @@ ANNOTATIONS = {
     "finecvr": "test_remaped.txt",
     "tf-covr": "test_finegd.csv",
 }
-COLUMNS = {"webvid-covr": ["none", "published", "correct"], "tf-covr": ["published", "targets", "split", "all"]}
+COLUMNS = {
+    "webvid-covr": ["none", "published", "correct"],
+    "tf-covr": ["published", "deduplicated", "targets", "split", "all"],
+}
 COLUMNS["dense-webvid-covr"] = COLUMNS["webvid-covr"]
 
 
@@ -77,7 +80,7 @@ def test_perfect_predictions_reach_all_of_every_corrected_metric(protocol, files
     found = json.loads(covr(*asked, "--json"))["columns"]
     assert list(found) == COLUMNS.get(protocol, ["published", "corrected"])
     for name, column in found.items():
-        if name not in ("none", "published"):
+        if name not in ("none", "published", "deduplicated"):
             assert column["queries"] > 0
             assert {value for metric, value in column["metrics"].items() if "annotated" not in metric} == {100.0}
     shown = covr(*asked)
@@ -92,6 +95,25 @@ def test_circo_is_scored_without_the_list_of_its_images(files, tmp_path):
     metrics = json.loads(covr(*asked))["columns"]["published"]["metrics"]
     assert metrics["mAP@5"] == pytest.approx(100 * ((1 / 2 + 2 / 3) / 3 + 1 / 3) / 2, abs=1e-5)
     assert metrics["R@5"] == 50
+
+
+def test_a_gallery_file_may_lie_anywhere(files, tmp_path):
+    annotations = files("egocvr-local")
+    (tmp_path / "elsewhere").mkdir()
+    gallery = tmp_path / "elsewhere/gallery.csv"
+    gallery.write_text('global_idx,local_idx\n"[0, 1]","[0, 1]"\n"[0, 1, 2]","[0, 2]"\n"[3, 4]","[3, 4]"\n')
+    (tmp_path / "p.json").write_text(json.dumps({"0": ["u1_20_29"], "1": ["u1_30_39"], "2": ["u2_20_29"]}))
+    asked = ("--annotations", annotations, "--predictions", tmp_path / "p.json", "--gallery", gallery, "--json")
+    assert json.loads(covr("--protocol", "egocvr-local", *asked))["columns"]["published"]["metrics"]["R@1"] == 100
+
+
+def test_a_gallery_that_is_not_the_official_one_stands_beside_the_numbers(files, tmp_path):
+    annotations = files("cirr")
+    (tmp_path / "image_splits/split.rc2.val.json").unlink()
+    (tmp_path / "p.json").write_text(json.dumps(perfect("cirr", annotations)))
+    asked = ("--protocol", "cirr", "--annotations", annotations, "--predictions", tmp_path / "p.json", "--json")
+    for column in json.loads(covr(*asked))["columns"].values():
+        assert any("split.rc2.val.json is not there" in note for note in column["notes"])
 
 
 def test_every_form_of_predictions_gives_the_same_numbers(files, tmp_path):

@@ -69,6 +69,13 @@ def test_a_machine_that_cannot_be_is_refused_before_ray_starts(override, says):
         compose([override])
 
 
+def test_the_choices_told_are_configurations_and_the_near_ones_first():
+    with pytest.raises(UserError, match=r"data/webvid_covr\]: choose one of: webvid-covr, dense-webvid-covr$"):
+        compose(["data=webvid_covr"])
+    with pytest.raises(UserError, match=r"choose one of: cc-coir, [\w-]+, .*webvid-covr$"):
+        compose(["data=zzz"])
+
+
 def test_a_refused_value_is_a_user_error():
     with pytest.raises(UserError, match="size"):
         build(compose(["data.size=enormous"]).data)

@@ -36,7 +36,16 @@ READ = {
 """A file of each set that is damaged, and its fields that must be of one type."""
 GARBAGE = {
     "scores": ["[0.1, nan]", "[0.1, 'x']", "0.5", "[0.1", "__import__('os').abort()", "[1e999]", "[True]"],
-    "target_clip_ids": ["['u1_10_19'", "[1]", "nowhere", "{'a': 1}", "[]", "['../../etc/passwd']", "[''']"],
+    "target_clip_ids": [
+        "['u1_10_19'",
+        "['u1_10_19' 'u1_20_29']",
+        "[1]",
+        "nowhere",
+        "{'a': 1}",
+        "[]",
+        "['../../etc/passwd']",
+        "[''']",
+    ],
     "target_videos_ids": ["['a'", "[None]", "a, b", "{'a'}", "['/etc/passwd']", "[" * 5000, "-" * 90000 + "1"],
     "query_id": ["", "1.5", "one", "9" * 400, "0x1", "--1"],
 }
@@ -214,3 +223,39 @@ def test_the_wrong_kind_of_file_is_refused(reader, tmp_path):
             list(reader(Place(file)))
     with pytest.raises(UserError, match="no such annotation file"):
         list(reader(Place(tmp_path / "absent")))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("['A0_E_2' 'A0_E_3']", "comma is missing"),
+        ("['it\\'s'\n\"x\", 'b']", "comma is missing"),
+        ("[{'5': 1, '5': 2}]", "key stands there twice"),
+    ],
+)
+def test_a_literal_that_python_reads_as_another_is_refused(value, says, tmp_path):
+    """Two strings side by side are one to Python, and of a key given twice the last value counts."""
+    file = tmp_path / "a.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([["names"], [value]])
+    (record,) = read_csv(Place(file), ["names"])
+    with pytest.raises(UserError, match=rf"{says}.*row 1 .*field names"):
+        record.texts("names")
+
+
+def test_captions_from_the_web_may_hold_upper_control_characters(tmp_path):
+    (tmp_path / "a.csv").write_text("text\nit\x92s\na\x07b\n")
+    first, second = read_csv(Place(tmp_path / "a.csv"), ["text"])
+    assert first.text("text") == "it\x92s"
+    with pytest.raises(UserError, match=r"a control character.*row 2 .*field text"):
+        second.text("text")
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [(lambda place: read_csv(place, ["a"]), "a,b\n\n"), (read_records, "[]"), (read_json_lines, "\n\n")],
+)
+def test_a_file_without_rows_is_refused(read, content, tmp_path):
+    (tmp_path / "file").write_text(content)
+    with pytest.raises(UserError, match=rf"{tmp_path / 'file'}, row 1"):
+        list(read(Place(tmp_path / "file")))

@@ -7,8 +7,9 @@ import json
 import pytest
 from published_files import DIVES, EGO, FILES, MEMBERS, webvid_rows, write, write_image
 
+from covr import tables
 from covr.config.compose import build, compose
-from covr.datasets.dataset import validate
+from covr.datasets.dataset import TABLES, Dataset, validate
 from covr.datasets.ingest import ingest
 from covr.errors import UserError
 from covr.job import Job
@@ -237,6 +238,59 @@ def test_a_file_that_changes_is_a_new_version(tmp_path):
     with_image = reader.version
     (tmp_path / "egocvr_data.csv").write_text((tmp_path / "egocvr_data.csv").read_text() + "u3_1_2,#C C rests,u3\n")
     assert len({before, with_image, reader.version}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "field"),
+    [
+        ("tf-covr", "test_finegd.csv", "query_id"),
+        ("cirr", "captions/cap.rc2.val.json", "pairid"),
+        ("circo", "annotations/val.json", "id"),
+    ],
+)
+def test_a_query_id_that_stands_twice_is_refused_by_its_row(name, file, field, tmp_path):
+    overrides = write(name, tmp_path)
+    text = (tmp_path / file).read_text()
+    for old, new in (("\n1,", "\n0,"), ('"pairid": 11', '"pairid": 10'), ('{"id": 1', '{"id": 0')):
+        text = text.replace(old, new)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=rf"stands in an earlier row.*{file}, row 2.*field {field}"):
+        build(compose(overrides).data).read(Place(tmp_path / "out"))
+
+
+def test_rows_of_one_id_are_told_by_it():
+    clips = tables.from_rows("clips", [{"clip_id": clip, "split": "test"} for clip in ("a", "b", "b")])
+    empty = {name: tables.SCHEMAS[name].empty_table() for name in TABLES if name != "clips"}
+    with pytest.raises(UserError, match="clip_id 'b' stands in 2 rows"):
+        validate(Dataset(clips=clips, **empty))
+
+
+def test_a_clip_of_train_that_is_tested_is_told(tmp_path, capsys):
+    overrides = write("tf-covr", tmp_path)
+    dataset = build(compose(overrides).data).read(Place(tmp_path / "out"))  # DIVES[2] is a target of both
+    note = "1 clips of train are in test too: stage 1 leaves them out, queries of train do not"
+    assert note in dataset.coverage["notes"]
+    assert note in capsys.readouterr().out
+
+
+def test_a_gallery_that_is_not_the_official_one_is_told(tmp_path):
+    overrides = write("cirr", tmp_path / "cirr")
+    (tmp_path / "cirr/image_splits/split.rc2.val.json").unlink()
+    (note,) = build(compose(overrides).data).read(Place(tmp_path / "out")).coverage["notes"]
+    assert "split.rc2.val.json is not there" in note
+    overrides = [*write("circo", tmp_path / "circo"), "data.media=files", "data.splits=[val]", "data.min_coverage=0.5"]
+    (tmp_path / "circo/COCO2017_unlabeled/annotations/image_info_unlabeled2017.json").unlink()
+    for image in (1, 2, 5, 8):  # 7 is named by the annotations and counts as missing
+        write_image(tmp_path / f"circo/COCO2017_unlabeled/unlabeled2017/{image:012d}.png")
+    coverage = build(compose(overrides).data).read(Place(tmp_path / "out")).coverage
+    assert coverage["splits"]["val"] == {"clips": 5, "present": 4, "queries": 2, "kept": 2}
+    assert "the 4 images of the folder" in coverage["notes"][0]
+
+
+def test_no_file_at_all_is_refused_whatever_share_is_asked_for(tmp_path):
+    overrides = [*write("egocvr", tmp_path), "data.media=files", "data.min_coverage=0"]
+    with pytest.raises(UserError, match=r"no query is left: 5 files are missing.*data\.media=none"):
+        build(compose(overrides).data).read(Place(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

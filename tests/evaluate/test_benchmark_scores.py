@@ -62,7 +62,7 @@ def run(root: Place, data: str, *overrides: str, rows: str = "[composed]") -> li
             "tf-covr",
             "tf-covr",
             ["recalls_circo-test.json", "detailed_recalls_circo-test.json"],
-            ["published", "targets", "split", "all"],
+            ["published", "deduplicated", "targets", "split", "all"],
         ),
     ],
 )
@@ -77,6 +77,13 @@ def test_numbers_side_by_side_and_files_by_their_known_names(data, test, files, 
     assert set(files) <= set(written)
     for name in written:
         assert (root / name).exists()
+
+
+def test_a_gallery_that_is_not_known_is_told_beside_the_numbers(root_of):
+    """CIRR's published gallery is what lies in the folder; without media there is none."""
+    found = run(root_of("cirr"), "cirr", "test=cirr-val")[0]["readings"]
+    assert "no published gallery is known: over the corrected one" in found["published"]["notes"]
+    assert found["corrected"]["notes"] == [note for note in found["corrected"]["notes"] if "no published" not in note]
 
 
 def test_webvid_vectors_and_the_scoring_command_agree(root_of):
@@ -160,7 +167,7 @@ def test_published_numbers_stand_in_the_files_on_request(root_of):
     assert detailed["query_filename"] == "gym_0002"
     assert all(each["correct"] == (each["filename"] in detailed["gt_filenames"]) for each in detailed["retrieved"])
     with pytest.raises(
-        UserError, match=r"no such reading.*tf-covr: test\.reading=best.*published, targets, split, all"
+        UserError, match=r"no such reading.*tf-covr: test\.reading=best.*published, deduplicated, targets, split, all"
     ):
         run(root, "tf-covr", "test=tf-covr", "test.reading=best")
 

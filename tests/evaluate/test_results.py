@@ -11,7 +11,7 @@ from rich.console import Console
 from covr.evaluate.metrics import MAP_AT, RECALL_AT
 from covr.evaluate.rank import rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
-from covr.evaluate.show import table
+from covr.evaluate.show import covered, table
 
 
 def judged(queries, noise: float) -> Scores:
@@ -91,3 +91,17 @@ def test_the_table_fits_a_terminal_of_80_characters(rows):
     assert "…" not in text
     for wanted in ("composed", "mAP@10/published", "median rank", "composition gap", "never seen in training"):
         assert wanted in text
+
+
+def test_what_the_data_set_lacks_is_told_with_the_numbers():
+    counts = {"clips": 7, "present": 6, "queries": 4, "kept": 3}
+    whole = {"clips": 7, "present": 7, "queries": 4, "kept": 4}
+    data = {"splits": {"test": counts, "val": whole}, "notes": ["2 clips of train are in test too"]}
+    results = {"split": "test", "coverage": {"queries": 2, "queries_given": 3, "clips_refused": 1}}
+    assert covered({**results, "data_coverage": data}) == [
+        "2 of 3 queries are asked: 1 clip was refused",
+        "of the data set, test has 6 of 7 clips, 3 of 4 queries",
+        "2 clips of train are in test too",
+    ]
+    assert covered({"split": "val", "coverage": None, "data_coverage": {**data, "notes": []}}) == []
+    assert covered({"split": "val", "coverage": None, "data_coverage": None}) == []

@@ -6,7 +6,7 @@
 | a folder of `.npy` | one array a clip (FineCVR: 8 frames x 640) |
 | `.pkl` | one or several pickled dicts of clip -> tensor, one after the other (TF-CoVR) |
 | `.csv` | the columns `clip_name` and `clip_embeddings`, a list of numbers in a string (EgoCVR) |
-| `.pt` | `{"texts": [...], "feats": (n, D)}` (CoVR's tables of texts) |
+| `.pt`, `.pth` | `{"texts": [...], "feats": (n, D)}` (CoVR's tables of texts) |
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ def vectors(place: Place, wanted: Collection[str]) -> Iterator[tuple[str, np.nda
     if place.is_dir():
         yield from _folder(place, wanted)
         return
-    readers: dict[str, Callable[[Place], Iterator[tuple[str, Any]]]] = {".pkl": _pickles, ".csv": _csv, ".pt": _texts}
+    readers: dict[str, Callable[[Place], Iterator[tuple[str, Any]]]] = {
+        ".pkl": _pickles,
+        ".csv": _csv,
+        ".pt": _texts,
+        ".pth": _texts,
+    }
     suffix = os.path.splitext(place.name)[1]
     if not place.exists() or suffix not in readers:
         known = ", ".join(readers)

@@ -1,4 +1,4 @@
-"""`covr export-features`."""
+"""`covr export-features` and `covr export-texts`."""
 
 from __future__ import annotations
 
@@ -24,3 +24,15 @@ def export_features(
 
     counts = export(Place(out), Place(folder), side, feature, suffix)
     say(f"written: {folder} ({counts['written']} of {counts['clips']} clips)")
+
+
+def export_texts(
+    out: Annotated[str, typer.Argument(help="storage root of an ingested data set (the jobs' `out`)")],
+    file: Annotated[str, typer.Argument(help="the .pth or .pt file to write: a path, s3:// or gs://")],
+    kind: Annotated[str, typer.Option(help="caption, description, ..., or modification")] = "caption",
+    model: Annotated[str, typer.Option(help="the retriever's folder below OUT")] = "pretrain/model",
+) -> None:
+    """Write the vectors of a data set's texts as one table, as CoVR's save_blip_embs_txts.py does."""
+    from covr.embed.text_tables import export_texts as export  # torch takes seconds to import
+
+    say(f"written: {file} ({export(Place(out), Place(file), kind, model)} texts)")

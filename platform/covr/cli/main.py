@@ -10,7 +10,7 @@ from covr.cli.checkpoints import export_checkpoint, import_checkpoint
 from covr.cli.clips import clips
 from covr.cli.datasets import export_mteb
 from covr.cli.doctor import doctor
-from covr.cli.features import export_features
+from covr.cli.features import export_features, export_texts
 from covr.cli.query import query
 from covr.cli.reload import reload
 from covr.cli.runs import runs
@@ -39,6 +39,7 @@ commands.command()(score)
 commands.command()(import_checkpoint)
 commands.command()(export_checkpoint)
 commands.command()(export_features)
+commands.command()(export_texts)
 commands.command()(export_mteb)
 commands.command()(doctor)
 

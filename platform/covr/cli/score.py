@@ -78,7 +78,7 @@ def _score_predictions(
     runs = read_predictions(predictions, asked.triplets["query_id"].to_pylist(), asked.prefix, protocol)
     truth = Truth.of(asked.triplets, asked.galleries, runs["clip_id"])
     ranked_QR = lists.from_runs(runs, truth.query_ids, truth.vocabulary, str(predictions))
-    return found.score(Ranking(truth=truth, ranked_QR=ranked_QR))
+    return found.score(Ranking(truth=truth, ranked_QR=ranked_QR, notes=asked.notes))
 
 
 def _score_vectors(

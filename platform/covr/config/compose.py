@@ -48,9 +48,11 @@ def _explain(error: Exception, overrides: Sequence[str]) -> tuple[str, str, str]
         return "no such option", unknown[1], f"did you mean {', '.join(near)}?" if near else "see docs/options.md"
     missing = re.search(r"Could not find '([\w./-]+)'", str(error))
     if missing:
-        options = re.search(r"Available options in '[^']*':\s*((?:\s*\S+\n?)+)", str(error))
-        names = ", ".join(options[1].split()[:30]) if options else ""
-        return "no such configuration", missing[1], f"choose one of: {names}" if names else "see docs/options.md"
+        options = re.search(r"Available options in '[^']*':\n((?:\t\S+\n?)+)", str(error))  # a blank line ends them
+        names = options[1].split() if options else []
+        near = difflib.get_close_matches(missing[1].rpartition("/")[2], names, n=3) or names
+        fix = f"choose one of: {', '.join(near)}" if near else "see docs/options.md"
+        return "no such configuration", missing[1], fix
     return first, " ".join(overrides), "write each option as name=value"
 
 

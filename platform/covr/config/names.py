@@ -9,6 +9,7 @@ from covr.errors import UserError
 from covr.report.console import say
 
 SAME = {
+    "data=fashioniq-all": ("data=fashioniq",),
     "data=finegd-covr-aim": ("data=tf-covr",),
     "data=finegd-covr-aim-clip": ("data=tf-covr",),
     "data=finegd-covr-blip2-covr": ("data=tf-covr",),

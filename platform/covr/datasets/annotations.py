@@ -1,171 +1,23 @@
 """Annotation files as published, read strictly: CSV, tab-separated, JSON and JSON lines.
 
-A byte order mark and any line ends are accepted. Lists and dicts in strings are parsed as literals and never run.
-Whatever is not of the declared type is refused, naming file, row and field; rows count from 1, a header is none.
+A byte order mark and any line ends are accepted. What is no file of the declared form, or holds no row, is refused,
+naming file, row and field; so is, by `covr.datasets.record`, each value that is not of its type.
 """
 
 from __future__ import annotations
 
-import ast
 import csv
 import difflib
 import io
 import json
-import math
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any, Literal
 
+from covr.datasets.record import FIX, Record, short
 from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.storage import Place
-
-FIX = "fetch the file again, or correct it"
-REFUSED = ("Cc", "Cs")
-"""Unicode categories that no text holds: control characters, and surrogates (bytes that are not UTF-8)."""
-_INTEGER_DIGITS = 18  # fits 64 bits
-
-
-class Record:
-    """One row: typed access to its fields, each of which raises UserError where the value is of another type."""
-
-    __slots__ = ("_file", "_inside", "_line", "fields", "row")
-
-    def __init__(
-        self, fields: Mapping[str, Any], file: str, row: int, line: int | None = None, inside: str = ""
-    ) -> None:
-        self.fields, self._file, self._line, self._inside = fields, file, line, inside
-        self.row = row
-        """Position in the file, from 1."""
-
-    def __contains__(self, field: str) -> bool:
-        return field in self.fields
-
-    def refuse(self, field: str, problem: str) -> UserError:
-        """The error that names this row and `field`."""
-        line = "" if self._line is None else f" (line {self._line})"
-        return UserError(problem, f"{self._file}, row {self.row}{line}, field {self._inside}{field}", FIX)
-
-    def _get(self, field: str) -> Any:
-        if field not in self.fields:
-            raise self.refuse(field, "the field is missing")
-        return self.fields[field]
-
-    def text(self, field: str, *, empty: bool = False) -> str:
-        """A string as it stands; with `empty` it may be blank."""
-        value = self._get(field)
-        if not isinstance(value, str):
-            raise self.refuse(field, f"not a text but {_short(value)}")
-        if not value.strip() and not empty:
-            raise self.refuse(field, "an empty text")
-        if not value.isprintable() and any(unicodedata.category(c) in REFUSED and c not in "\t\n\r" for c in value):
-            raise self.refuse(field, f"a control character, or bytes that are not UTF-8, in {_short(value)}")
-        return value
-
-    def name(self, field: str) -> str:
-        """The name of a clip, image or video: a relative path without `..`, no space around it."""
-        return self._name(field, self.text(field))
-
-    def _name(self, field: str, value: Any) -> str:
-        if not isinstance(value, str) or not value or value != value.strip() or not value.isprintable():
-            raise self.refuse(field, f"not a name: {_short(value)}")
-        if value.startswith("/") or "\\" in value or ".." in value.split("/"):
-            raise self.refuse(field, f"a name that leaves the data folder: {_short(value)}")
-        return value
-
-    def integer(self, field: str) -> int:
-        value = self._get(field)
-        if isinstance(value, str) and value.isascii() and value.strip().removeprefix("-").isdigit():
-            if len(value) > _INTEGER_DIGITS:
-                raise self.refuse(field, f"too large a number: {_short(value)}")
-            return int(value)
-        if type(value) is int and abs(value) < 10**_INTEGER_DIGITS:
-            return value
-        raise self.refuse(field, f"not a whole number: {_short(value)}")
-
-    def number(self, field: str) -> float:
-        """A finite number."""
-        value = self._get(field)
-        try:
-            return self._number(field, float(value) if isinstance(value, str) and "_" not in value else value)
-        except ValueError:
-            raise self.refuse(field, f"not a number: {_short(value)}") from None
-
-    def _number(self, field: str, value: Any) -> float:
-        if type(value) not in (int, float) or not abs(value) < math.inf:
-            raise self.refuse(field, f"not a finite number: {_short(value)}")
-        return float(value)
-
-    def numbers(self, field: str) -> list[float]:
-        """A list of finite numbers; an empty field is an empty list."""
-        return [self._number(field, value) for value in self._list(field)]
-
-    def names(self, field: str) -> list[str]:
-        """A list of names; an empty field is an empty list."""
-        return [self._name(field, value) for value in self._list(field)]
-
-    def integers(self, field: str) -> list[int]:
-        """A list of whole numbers; an empty field is an empty list."""
-        values = self._list(field)
-        for value in values:
-            if type(value) is not int or abs(value) >= 10**_INTEGER_DIGITS:
-                raise self.refuse(field, f"not a whole number: {_short(value)}")
-        return values
-
-    def texts(self, field: str, *, empty: bool = False) -> list[str]:
-        """One text, or a list of texts (also as a literal in a string); with `empty` the list may be empty."""
-        value = self._get(field)
-        if isinstance(value, str) and not (value.lstrip().startswith("[") and value.rstrip().endswith("]")):
-            return [self.text(field)]
-        found = self._list(field)
-        if not found and not empty:
-            raise self.refuse(field, "an empty list of texts")
-        return [Record({field: text}, self._file, self.row, self._line, self._inside).text(field) for text in found]
-
-    def mapping(self, field: str) -> dict[str, Any]:
-        """A dict with string keys."""
-        value = self._literal(field)
-        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise self.refuse(field, f"not a dict with string keys: {_short(value)}")
-        return value
-
-    def numbers_by_name(self, field: str) -> dict[str, float]:
-        """A dict of names to finite numbers."""
-        return {self._name(field, key): self._number(field, value) for key, value in self.mapping(field).items()}
-
-    def record(self, field: str) -> Record:
-        """A dict with string keys, as a record of its own."""
-        return Record(self.mapping(field), self._file, self.row, self._line, f"{self._inside}{field}.")
-
-    def records(self, field: str) -> Iterator[Record]:
-        """A list of objects, each a record of its own that is named by its position."""
-        for row, item in enumerate(self._list(field), 1):
-            if not isinstance(item, dict):
-                raise self.refuse(field, f"not an object but {_short(item)}")
-            yield Record(item, f"{self._file}, {field}", row)
-
-    def _list(self, field: str) -> list[Any]:
-        if self._get(field) == "":
-            return []
-        value = self._literal(field)
-        if not isinstance(value, list):
-            raise self.refuse(field, f"not a list: {_short(value)}")
-        return value
-
-    def _literal(self, field: str) -> Any:
-        value = self._get(field)
-        if not isinstance(value, str):
-            return value
-        try:
-            return ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise self.refuse(field, f"not a list or dict: {_short(value)}") from None
-
-
-def _short(value: Any) -> str:
-    told = repr(value)
-    return told if len(told) <= 60 else f"{told[:57]}..."
 
 
 def read_csv(
@@ -182,7 +34,7 @@ def read_csv(
         dialect: `comma` with quoted fields, or `tab` without quotes.
 
     Raises:
-        UserError: a missing column, a row with more or fewer fields, an unclosed quote.
+        UserError: a missing column, a row with more or fewer fields, an unclosed quote, or no row at all.
     """
     file = str(place)
     _require(place)
@@ -214,8 +66,8 @@ def read_csv(
                 where = f"{file}, row {row} (line {reader.line_num}), field {at}"
                 raise UserError(f"{len(values)} fields instead of {len(names)}", where, FIX)
             yield Record(dict(zip(names, values, strict=True)), file, row, reader.line_num)
-    if names is None:
-        raise UserError("the file is empty", f"{file}, row 1, field {columns[0]}", FIX)
+    if not row:
+        raise UserError("the file has no rows", f"{file}, row 1, field {columns[0]}", FIX)
 
 
 def _require(place: Place) -> None:
@@ -277,11 +129,11 @@ def read_records(place: Place) -> Iterator[Record]:
     """The objects of a JSON file that holds a list of them.
 
     Raises:
-        UserError: as of `read_json`, or another value.
+        UserError: as of `read_json`, another value, or an empty list.
     """
     value = read_json(place)
-    if not isinstance(value, list):
-        raise UserError(f"not a list but {_short(value)}", f"{place}, row 1", FIX)
+    if not isinstance(value, list) or not value:
+        raise UserError(f"not a list of objects but {short(value)}", f"{place}, row 1", FIX)
     for row, item in enumerate(value, 1):
         yield _object(item, str(place), row)
 
@@ -290,15 +142,19 @@ def read_json_lines(place: Place) -> Iterator[Record]:
     """The objects of a file with one JSON object a line; blank lines are none.
 
     Raises:
-        UserError: as of `read_json`, naming the line.
+        UserError: as of `read_json`, naming the line; or no row at all.
     """
     _require(place)
+    empty = True
     with place.open() as file:
         for row, line in enumerate(file, 1):
             if row == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
+                empty = False
                 yield _object(_json(line, f"{place}, row {row}"), str(place), row)
+    if empty:
+        raise UserError("the file has no rows", f"{place}, row 1", FIX)
 
 
 def read_object(place: Place) -> Record:
@@ -312,7 +168,7 @@ def read_object(place: Place) -> Record:
 
 def _object(value: Any, file: str, row: int) -> Record:
     if not isinstance(value, dict):
-        raise UserError(f"not an object but {_short(value)}", f"{file}, row {row}", FIX)
+        raise UserError(f"not an object but {short(value)}", f"{file}, row {row}", FIX)
     return Record(value, file, row)
 
 

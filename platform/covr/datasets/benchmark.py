@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from covr.datasets.dataset import SPLITS, Dataset
 from covr.datasets.media import Identity, Media
@@ -14,7 +14,7 @@ from covr.report.console import say
 from covr.storage import Place
 from covr.storage.place import fingerprint
 
-READER = 1
+READER = 2
 """Raised when the same files give other rows."""
 
 
@@ -103,6 +103,8 @@ class Benchmark:
         rows = Rows(self.name, self.place, self._media(), self.kind)
         for split in self.splits:
             self.gather(split, rows)
+        for note in rows.notes:
+            say(f"  {note}")
         self._check_coverage(rows, root / "missing.tsv")
         return rows.dataset(self.identity)
 
@@ -112,17 +114,21 @@ class Benchmark:
         if not missing:
             return
         listed.write_bytes("".join(f"{clip}\t{path}\n" for clip, path in missing).encode())
-        told = "; ".join(_told(split, counts) for split, counts in coverage["splits"].items())
-        say(f"  missing files: {len(missing)}, listed in {listed} ({told})")
+        by_split = "; ".join(told(split, counts) for split, counts in coverage["splits"].items())
+        say(f"  missing files: {len(missing)}, listed in {listed} ({by_split})")
+        if not any(counts["kept"] for counts in coverage["splits"].values()):
+            fix = "give the folder that holds them (docs/datasets.md), or data.media=none where vectors stand for them"
+            raise UserError(f"no query is left: {len(missing)} files are missing", str(listed), fix)
         if coverage["share"] < self.min_coverage:
             raise UserError(
-                f"{len(missing)} files are missing ({told}): {coverage['share']:.1%} is there",
+                f"{len(missing)} files are missing ({by_split}): {coverage['share']:.1%} is there",
                 str(listed),
                 f"fetch them, or go on with the rest: data.min_coverage={int(1000 * coverage['share']) / 1000}",
             )
 
 
-def _told(split: str, counts: dict[str, Any]) -> str:
+def told(split: str, counts: Mapping[str, int]) -> str:
+    """How much of a split is there (see `covr.datasets.rows.Rows.coverage`), in words."""
     return (
         f"{split} has {counts['present']} of {counts['clips']} clips, {counts['kept']} of {counts['queries']} queries"
     )

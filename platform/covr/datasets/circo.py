@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from covr.datasets.annotations import Record, read_object, read_records
+from covr.datasets.annotations import read_object, read_records
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 from covr.errors import UserError
 
@@ -40,17 +41,17 @@ class CIRCO(Benchmark):
         yield self.images
 
     def gather(self, split: str, rows: Rows) -> None:
-        images = set(self._images(rows))
+        images = self._images(rows)
         rows.gallery(GALLERY, [self._clip(image, split, rows) for image in sorted(images)])
-        place = self.place.resolve(self.annotations.format(split=split))
-        for record in read_records(place):
+        seen: set[int] = set()
+        for record in read_records(self.place.resolve(self.annotations.format(split=split))):
             reference, targets = record.integer("reference_img_id"), self._targets(record, split)
             if reference in targets:
                 raise record.refuse("gt_img_ids", "the reference is among the answers")
             for field, image in (("reference_img_id", reference), *(("gt_img_ids", image) for image in targets)):
                 if image not in images:
                     raise record.refuse(field, f"{image} is not an image of the gallery")
-            number = record.integer("id")
+            number = record.new_integer("id", seen)
             rows.text(rows.query_id(split, number), "shared_concept", record.text("shared_concept"))
             aspects = record.texts("semantic_aspects", empty=True) if targets else []
             rows.query(
@@ -77,7 +78,7 @@ class CIRCO(Benchmark):
             raise record.refuse("gt_img_ids", "an answer stands there twice")
         return list(dict.fromkeys([target, *answers]))
 
-    def _images(self, rows: Rows) -> list[int]:
+    def _images(self, rows: Rows) -> set[int]:
         """Ids of the gallery's images.
 
         Raises:
@@ -85,8 +86,20 @@ class CIRCO(Benchmark):
         """
         place = self.place.resolve(self.image_info)
         if place.exists():
-            return [image.integer("id") for image in read_object(place).records("images")]
+            seen: set[int] = set()
+            for image in read_object(place).records("images"):
+                image.new_integer("id", seen)
+            return seen
         found = rows.media.stems(self.images) if rows.media is not None else []
         if not found:
             raise UserError("the gallery is not known", str(place), "fetch COCO's image_info file, or the images")
-        return [int(stem) for stem in found if stem.isdigit()]
+        rows.note(f"{place} is not there; the gallery is the {len(found)} images of the folder, not the official list")
+        return {int(stem) for stem in found if stem.isdigit()} | self._named()
+
+    def _named(self) -> set[int]:
+        """Ids of the images that the annotations name."""
+        named: set[int] = set()
+        for split in self.splits:
+            for record in read_records(self.place.resolve(self.annotations.format(split=split))):
+                named |= {record.integer("reference_img_id"), *self._targets(record, split)}
+        return named

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from covr.datasets.annotations import Record, read_json, read_records
+from covr.datasets.annotations import read_json, read_records
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 from covr.errors import UserError
 
@@ -50,7 +51,7 @@ class CIRR(Benchmark):
 
     def gather(self, split: str, rows: Rows) -> None:
         folder = f"{self.images}/{self.folders[split]}"
-        official = self._official(split)
+        official = self._official(split, rows)
         galleries = {"corrected": f"{self.name}/{split}/images"}
         if rows.media is not None:
             galleries["published"] = f"{self.name}/{split}/folder"
@@ -58,16 +59,18 @@ class CIRR(Benchmark):
             rows.gallery(galleries["published"], [rows.clip(name, split, f"{folder}/{name}") for name in inside])
         gallery = {name: rows.clip(name, split, f"{folder}/{name}") for name in official}
         sets: dict[str, list[str]] = {}
+        seen: set[int] = set()
         for record in read_records(self.place.resolve(self._file(self.captions, split))):
-            pair_id, reference = record.integer("pairid"), record.name("reference")
+            pair_id, reference = record.new_integer("pairid", seen), record.name("reference")
             image_set = record.record("img_set")
             set_id, members = str(image_set.integer("id")), image_set.names("members")
             if len(set(members)) != SET_SIZE:
                 raise record.refuse("img_set", f"not {SET_SIZE} different images")
             grades = {} if split in self.hidden and "target_hard" not in record else _grades(record)
-            for name in dict.fromkeys([reference, *members, *grades]):
+            named = {"img_set": members, "reference": [reference], "target_soft": grades, "target_hard": [*grades][:1]}
+            for name, column in {name: column for column, names in named.items() for name in names}.items():
                 if official and name not in official:
-                    raise record.refuse("img_set", f"{name} is not among the images of the split")
+                    raise record.refuse(column, f"{name} is not among the images of the split")
                 gallery[name] = rows.clip(name, split, f"{folder}/{name}")
             if set(sets.setdefault(set_id, members)) != set(members):
                 raise record.refuse("img_set", f"set {set_id} has other members in an earlier row")
@@ -85,9 +88,10 @@ class CIRR(Benchmark):
         for set_id, members in sets.items():
             rows.gallery(f"{self.name}/{split}/set-{set_id}", members)
 
-    def _official(self, split: str) -> Mapping[str, object]:
+    def _official(self, split: str, rows: Rows) -> Mapping[str, object]:
         place = self.place.resolve(self._file(self.image_splits, split))
         if not place.exists():
+            rows.note(f"{split}: {place} is not there; its gallery is what the captions name, not the official list")
             return {}
         images = read_json(place)
         if not isinstance(images, dict) or not images:

@@ -127,5 +127,6 @@ def _where(chunk: pa.RecordBatch, row: int) -> str:
 def _unique(table: str, column: str, values: pa.ChunkedArray) -> None:
     if values.null_count or len(pc.unique(values)) != len(values):
         counted = pc.value_counts(values.combine_chunks())
-        value, count = max((each.values() for each in counted.to_pylist()), key=lambda pair: (pair[0] is None, pair[1]))
+        pairs = [(each["values"], each["counts"]) for each in counted.to_pylist()]
+        value, count = max(pairs, key=lambda pair: (pair[0] is None, pair[1]))
         raise UserError(f"{column} {value!r} stands in {count} rows", table, "make it unique")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from covr.datasets.annotations import Record, read_csv
+from covr.datasets.annotations import read_csv
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from covr.datasets.annotations import Record, read_json, read_records
+from covr.datasets.annotations import read_json, read_records
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 from covr.errors import UserError
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from covr.datasets.annotations import Record, read_csv, read_object
+from covr.datasets.annotations import read_csv, read_object
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 
 COLUMNS = ("idx", "ref", "target", "caption", "source", "class_id")
@@ -40,7 +41,7 @@ class FineCVR(Benchmark):
         yield self.videos
 
     def gather(self, split: str, rows: Rows) -> None:
-        names = self._names(split)
+        names = self._names(split, rows)
         gallery = {name: self._clip(name, split, rows) for name in names.values()}
         gallery_id = f"{self.name}/{split}/clips"
         for record in read_csv(self.place.resolve(self.files[split]), COLUMNS, dialect="tab", header=False):
@@ -70,9 +71,10 @@ class FineCVR(Benchmark):
             raise record.refuse(column, f"{value} is not in id2vdoname")
         return names.get(value, value)
 
-    def _names(self, split: str) -> dict[str, str]:
+    def _names(self, split: str, rows: Rows) -> dict[str, str]:
         place = self.place.resolve(self.names.format(split=split))
         if not place.exists():
+            rows.note(f"{split}: {place} is not there; its gallery is what the triplets name, by the names there")
             return {}
         found = read_object(place)
         return {key: found.name(key) for key in found.fields}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from os.path import splitext
 from typing import ClassVar, Literal
 
 from covr.datasets.annotations import read_json_lines
@@ -51,7 +52,7 @@ class MTCIR(Benchmark):
             for record in read_json_lines(self.place.resolve(path)):
                 pair = []
                 for role in ("query", "target"):
-                    image = record.name(self.columns[role]).rsplit(".", 1)[0]
+                    image = splitext(record.name(self.columns[role]))[0]
                     pair.append(rows.clip(image, split, f"{self.images}/{image}"))
                 query_clip, target = pair
                 if query_clip == target:

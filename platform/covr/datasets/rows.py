@@ -33,6 +33,7 @@ class Rows:
 
     def __init__(self, name: str, root: Place, media: Media | None, kind: str = "video") -> None:
         self.name, self.root, self.media, self.kind = name, root, media, kind
+        self._notes: dict[str, None] = {}
         self._clips: dict[str, dict[str, Any]] = {}
         self._files: dict[str, MediaFile] = {}
         self._missing: dict[str, str] = {}
@@ -74,6 +75,10 @@ class Rows:
     def clip_ids(self) -> list[str]:
         """The clips named so far, in the order in which they were."""
         return list(self._clips)
+
+    def note(self, text: str) -> None:
+        """What a reader of the numbers has to know; it goes with the coverage."""
+        self._notes[text] = None
 
     def text(self, owner_id: str, kind: str, text: str, query_id: str | None = None) -> None:
         """A text about a clip, each different one kept; a query's that is not the clip's first is the query's own."""
@@ -140,14 +145,23 @@ class Rows:
         return sorted(self._missing.items())
 
     def coverage(self) -> dict[str, Any]:
-        """By split, clips named and present, queries annotated and kept; `share`: the least of their ratios."""
+        """By split, clips named and present, queries annotated and kept; `share`: the least of their ratios.
+
+        `notes`: what else to know, clips of train that a later split names as well among it.
+        """
         splits, share = {}, 1.0
         for split in (split for split in SPLITS if self._named[split]):
             clips, (queries, kept) = self._named[split], self._queries[split]
             present = len(clips) - len(clips & self._missing.keys())
             splits[split] = {"clips": len(clips), "present": present, "queries": queries, "kept": kept}
             share = min(share, present / len(clips), kept / max(queries, 1))
-        return {"share": share, "files": self.media is not None, "splits": splits}
+        return {"share": share, "files": self.media is not None, "splits": splits, "notes": self.notes}
+
+    @property
+    def notes(self) -> list[str]:
+        shared = {split: len(self._named["train"] & self._named[split]) for split in SPLITS[1:]}
+        told = "clips of train are in {} too: stage 1 leaves them out, queries of train do not"
+        return [*self._notes, *(f"{count} {told.format(split)}" for split, count in shared.items() if count)]
 
     def dataset(self, identity: Identity) -> Dataset:
         """The tables."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from covr.datasets.annotations import Record, read_csv
+from covr.datasets.annotations import read_csv
 from covr.datasets.benchmark import Benchmark
 from covr.datasets.dataset import SPLITS
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 
 TRAIN_COLUMNS = ("query_video", "target_video", "label1", "label2", "modification")
@@ -75,6 +76,7 @@ class TFCoVR(Benchmark):
         annotated: list[str] = []
         targets: dict[str, None] = {}
         queries: dict[str, None] = {}
+        seen: set[int] = set()
         for record in read_csv(self.place.resolve(self.files[split]), TEST_COLUMNS):
             query_clip, target = (self._clip(record, column, split, rows) for column in ("query_video", "target_video"))
             if query_clip == target:
@@ -87,7 +89,7 @@ class TFCoVR(Benchmark):
             queries[query_clip] = None
             rows.query(
                 split,
-                record.integer("query_id"),
+                record.new_integer("query_id", seen),
                 query_clip,
                 [record.text("modification")],
                 answers,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from covr.datasets.annotations import Record, read_csv
+from covr.datasets.annotations import read_csv
 from covr.datasets.benchmark import Benchmark
+from covr.datasets.record import Record
 from covr.datasets.rows import Rows
 
 COLUMNS = ("txt1", "txt2", "sim_txt", "pth1", "pth2", "edit", "scores")

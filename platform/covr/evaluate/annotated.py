@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from covr.datasets.annotations import read_records
 from covr.datasets.benchmark import Benchmark
 from covr.datasets.circo import CIRCO
 from covr.datasets.cirr import CIRR
@@ -30,6 +29,8 @@ class Annotated:
     galleries: pa.Table
     prefix: str
     """Of the query ids; what follows it is the published id."""
+    notes: tuple[str, ...]
+    """What a reader of the numbers has to know."""
 
 
 def read_annotations(data: str, file: Path, gallery: Path | None = None) -> Annotated:
@@ -52,7 +53,12 @@ def read_annotations(data: str, file: Path, gallery: Path | None = None) -> Anno
     rows = Rows(reader.name, reader.place, None, reader.kind)
     reader.gather(split, rows)
     dataset = rows.dataset("stat")
-    return Annotated(triplets=dataset.triplets, galleries=dataset.galleries, prefix=f"{reader.name}-{split}-")
+    return Annotated(
+        triplets=dataset.triplets,
+        galleries=dataset.galleries,
+        prefix=f"{reader.name}-{split}-",
+        notes=tuple(rows.notes),
+    )
 
 
 def _webvid(name: str) -> Callable[[Path, str, Path | None], Benchmark]:
@@ -96,14 +102,8 @@ def _fashioniq(file: Path, split: str, gallery: Path | None) -> FashionIQ:
 class _NamedImages(CIRCO):
     """CIRCO over the images that its annotations name: scoring asks nothing of the others."""
 
-    def _images(self, rows: Rows) -> list[int]:
-        if (self.place / self.image_info).exists():
-            return super()._images(rows)
-        named: set[int] = set()
-        for split in self.splits:
-            for record in read_records(self.place / self.annotations.format(split=split)):
-                named |= {record.integer("reference_img_id"), *self._targets(record, split)}
-        return list(named)
+    def _images(self, rows: Rows) -> set[int]:
+        return super()._images(rows) if self.place.resolve(self.image_info).exists() else self._named()
 
 
 def _circo(file: Path, split: str, gallery: Path | None) -> CIRCO:
@@ -114,7 +114,7 @@ def _circo(file: Path, split: str, gallery: Path | None) -> CIRCO:
 
 def _egocvr(file: Path, split: str, gallery: Path | None) -> EgoCVR:
     del split
-    found = None if gallery is None else str(gallery.resolve().relative_to(file.parent))
+    found = None if gallery is None else str(gallery.resolve())
     return EgoCVR(root=str(file.parent), annotations=file.name, gallery=found, media="none")
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import torch
 from omegaconf import OmegaConf
 
+from covr.datasets.ingest import COVERAGE
 from covr.embed.quarantine import Quarantine
 from covr.embed.read import SideFeatures
 from covr.embed.refused import refused
@@ -26,6 +27,7 @@ from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
 from covr.evaluate.rank import Own, rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
+from covr.evaluate.show import covered
 from covr.evaluate.trec import qrels_lines, run_lines
 from covr.job import Job
 from covr.models.joint import JointRetriever
@@ -110,7 +112,12 @@ def evaluate(job: Job) -> dict[str, Any]:
         settings=settings,
         inputs=inputs,
         outputs=[job.root / name for name in OUTPUTS],
-        tags={"protocol": cfg.protocol, "gallery": queries.gallery, **_made_by(job)},
+        tags={
+            "protocol": cfg.protocol,
+            "gallery": queries.gallery,
+            "coverage": "; ".join(covered(_coverage(job, queries))) or "all",
+            **_made_by(job),
+        },
         work=work,
     )
 
@@ -120,10 +127,20 @@ def _made_by(job: Job) -> dict[str, str]:
     return {f"{MADE_BY}{step}": run for step, run in makers(job.root).items() if step != "evaluate"}
 
 
+def _coverage(job: Job, queries: Queries) -> dict[str, Any]:
+    """How much of the split the numbers are about: of what was embedded, and of what the annotations name."""
+    place = job.root / COVERAGE
+    return {
+        "split": queries.split,
+        "coverage": queries.coverage and asdict(queries.coverage),
+        "data_coverage": place.read_json() if place.exists() else None,
+    }
+
+
 def _without_answers(job: Job, asked: Sequence[str], queries: Queries, rows: Sequence[Row]) -> dict[str, Any]:
     """The files that a benchmark's server takes, and results.json without a number."""
     written = run_benchmarks(job, asked, queries, rows)
-    facts = {"data": job.cfg.data.name, "split": job.cfg.test.split, "protocol": job.cfg.test.protocol}
+    facts = {"data": job.cfg.data.name, "protocol": job.cfg.test.protocol, **_coverage(job, queries)}
     (job.root / "results.json").write_json({**facts, "gallery": "not judged here", "rows": [], "benchmarks": written})
     return {"queries": len(queries)}
 
@@ -252,15 +269,12 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
     wordings = {MAIN: judged({"corrected": WORDINGS}, every)}
     again = Comparison(every, cfg.bootstrap, job.cfg.seed).rows(wordings)[0]
     main = next(row for row in rows if row["row"] == MAIN)
-    coverage = job.root / "tables" / "coverage.json"
     main["wordings"] = {key: again[key] for key in ("queries", "metrics", "interval")}
     return {
         "data": job.cfg.data.name,
-        "split": cfg.split,
         "protocol": cfg.protocol,
         "gallery": queries.gallery,
-        "coverage": queries.coverage and asdict(queries.coverage),
-        "data_coverage": coverage.read_json() if coverage.exists() else None,
+        **_coverage(job, queries),
         "rows": rows,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from covr.datasets.benchmark import told
 from covr.evaluate.metrics import MAP_AT, PRIMARY, RECALL_AT
 from covr.evaluate.queries import Coverage
 
@@ -23,7 +24,7 @@ def table(results: Mapping[str, Any]) -> Table:
     shown = Table(
         title=title,
         title_justify="left",
-        caption=_caption(rows, results.get("coverage")),
+        caption=_caption(results),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -75,9 +76,19 @@ def bounds(interval: list[float] | None) -> str:
     return "–" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
 
 
-def _caption(rows: list[dict[str, Any]], coverage: Mapping[str, int] | None) -> str:
-    lines = [f"{Coverage(**coverage)}"] if coverage else []
-    for row in rows:
+def covered(results: Mapping[str, Any]) -> list[str]:
+    """What was left out of the numbers of `results.json`, and what else was noted of the data; empty: nothing."""
+    data = results.get("data_coverage") or {}
+    counts = data.get("splits", {}).get(results["split"])
+    lines = [f"{Coverage(**results['coverage'])}"] if results.get("coverage") else []
+    if counts and (counts["present"], counts["kept"]) < (counts["clips"], counts["queries"]):
+        lines.append(f"of the data set, {told(results['split'], counts)}")
+    return lines + data.get("notes", [])
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    lines = covered(results)
+    for row in results["rows"]:
         if "composition_gap" in row["metrics"]:
             gap, interval = number(row, "composition_gap"), bounds(row["interval"]["composition_gap"])
             lines.append(f"composition gap ({row['row']} {PRIMARY} less the best single input): {gap}, {interval}")

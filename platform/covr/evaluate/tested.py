@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -62,5 +62,8 @@ def rank_and_read(name: str, row: str, queries: Queries, runs: Callable[[str], p
             ranked_QR = lists.from_runs(table, truth.query_ids, truth.vocabulary, f"runs/{row}")
             rankings[gallery] = Ranking(truth=truth, ranked_QR=ranked_QR)
         if not rankings[gallery].truth.hidden:
-            columns[reading_name] = reading.read(rankings[gallery])
+            judged = rankings[gallery]
+            if gallery != reading.gallery:
+                judged = replace(judged, notes=(f"no {reading.gallery} gallery is known: over the {gallery} one",))
+            columns[reading_name] = reading.read(judged)
     return Tested(name=name, row=row, split=queries.split, columns=columns, rankings=rankings)

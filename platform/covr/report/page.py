@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covr.evaluate.metrics import PRIMARY
 from covr.evaluate.queries import Queries
-from covr.evaluate.show import SEEN, bounds, number
+from covr.evaluate.show import SEEN, bounds, covered, number
 from covr.report import plots
 from covr.report.confusion import mask, shares
 from covr.report.preview import previews
@@ -74,7 +74,7 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
         clips={clip["clip_id"]: clip for clip in clips.to_pylist()},
         media=previews(root, clips),
         origin=queries.origin,
-        coverage=queries.coverage,
+        coverage=covered(results),
     )
     return html.encode()
 
