@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import json
-import random
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from entries import TARGET, entry, first_snapshot, vector
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pydantic import TypeAdapter
 
-from covr import tables
 from covr.client.filters import Filter
 from covr.errors import UserError
+from covr.index.approximate import Kind
+from covr.index.current import Current
 from covr.index.live import LOG, Live, view_of
 from covr.index.snapshot import Snapshot
-from covr.index.view import Entry, View
+from covr.index.view import View
 from covr.storage import Place
 
-DIM = 4
 NAMES = [f"clip/{number}é" for number in range(8)]
 JUMPS = TypeAdapter(Filter).validate_python({"field": "label", "equal": "jump"})
-
-
-def vector(seed: int) -> np.ndarray:
-    values = np.random.default_rng(seed).normal(size=DIM).astype(np.float32)
-    return values / np.linalg.norm(values)
-
-
-def entry(clip_id: str, seed: int) -> Entry:
-    row = dict.fromkeys(tables.SCHEMAS["clips"].names)
-    clip = {**row, "clip_id": clip_id, "label": "jump" if seed % 2 else "turn", "sha256": f"{seed % 3}"}
-    return Entry(clip=clip, vector_D=vector(seed), feature=np.full((2, 3), seed, np.float32))
-
-
-def first_snapshot(folder: Place, content: dict[str, int]) -> Snapshot:
-    entries = [entry(clip_id, seed) for clip_id, seed in sorted(content.items())]
-    return Snapshot.build(
-        folder,
-        clips=tables.from_rows("clips", [each.clip for each in entries]),
-        vectors_ND=np.stack([each.vector_D for each in entries]),
-        features_NF=np.stack([each.feature for each in entries]),
-        similarity="cosine",
-        target_fingerprint="t" * 32,
-        retriever_fingerprint="r" * 32,
-        dataset_fingerprint="d" * 32,
-        decoder="decord-0.6.0",
-    )
 
 
 def agree(view: View, content: dict[str, int]) -> None:
@@ -76,65 +52,137 @@ def agree(view: View, content: dict[str, int]) -> None:
         assert name in view.copies(f"{seed % 3}")
 
 
+class Writer:
+    """The process that writes; see `writer.py`."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("writer.py"))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._pid: int | None = None
+
+    def open(self, root: Place) -> None:
+        self.send("open", str(root))
+        self._pid = self.reply()["writes"]
+
+    def send(self, *command: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command).encode())
+
+    def reply(self) -> dict:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def do(self, *command: object) -> None:
+        self.send(*command)
+        assert self.reply() == {"done": True}
+
+    def kill(self) -> bool:
+        """Whether what was asked for last was acknowledged before it died."""
+        assert self._pid is not None
+        os.kill(self._pid, signal.SIGKILL)
+        replies = [self.reply()]
+        while "ended" not in replies[-1]:
+            replies.append(self.reply())
+        self._pid = None
+        return len(replies) > 1
+
+    def close(self) -> None:
+        if self._pid is not None:
+            self.kill()
+        self._process.kill()
+        self._process.communicate()
+
+
 class LiveIndex(RuleBasedStateMachine):
+    """Changes by a process that is killed between them and in the middle of them, read by another."""
+
     folder: Path
+    writer: Writer
+    count = 0
 
-    @initialize(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4))
-    def begin(self, seeds):
+    @initialize(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4), kind=st.sampled_from(get_args(Kind)))
+    def begin(self, seeds, kind):
         LiveIndex.count += 1
-        self.place = Place(self.folder / str(LiveIndex.count))
+        self.root, self.kind = Place(self.folder / str(LiveIndex.count)), kind
         self.content = dict(zip(NAMES, seeds, strict=False))
-        self.snapshot = first_snapshot(self.place, self.content)
-        self.live = Live(self.place, self.snapshot)
+        snapshot = first_snapshot(self.root / "index", self.content, kind)
+        Current(snapshot=snapshot.fingerprint, retriever="r").write(self.root)
+        self.writer.open(self.root)
 
-    @rule(clip_id=st.sampled_from(NAMES), seed=st.integers(0, 99))
-    def put(self, clip_id, seed):
-        self.live.put(entry(clip_id, seed))
-        self.content[clip_id] = seed
+    def view(self) -> View:
+        snapshot = Snapshot.load(Current.read(self.root).snapshot_place(self.root), target_fingerprint=TARGET)
+        assert snapshot.manifest.kind == self.kind
+        return view_of(self.root / "index", snapshot)
 
-    @rule(clip_id=st.sampled_from(NAMES))
-    def remove(self, clip_id):
-        if clip_id in self.content:
-            self.live.remove(clip_id)
-            del self.content[clip_id]
-        else:
-            with pytest.raises(KeyError):
-                self.live.remove(clip_id)
+    def after(self, command: tuple) -> dict[str, int]:
+        """The content once a command was obeyed."""
+        match command:
+            case ("put", clip_id, seed):
+                return {**self.content, clip_id: seed}
+            case ("remove", clip_id):
+                return {name: seed for name, seed in self.content.items() if name != clip_id}
+        return self.content
+
+    commands = st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(NAMES), st.integers(0, 99)),
+        st.tuples(st.just("remove"), st.sampled_from(NAMES)),
+        st.just(("compact",)),
+    )
+
+    def possible(self, command: tuple) -> bool:
+        return command[1] in self.content if command[0] == "remove" else bool(self.content or command[0] == "put")
+
+    @rule(command=commands)
+    def obeyed(self, command):
+        if self.possible(command):
+            self.writer.do(*command)
+            self.content = self.after(command)
+
+    @rule(command=commands, after_ms=st.integers(0, 30))
+    def killed_meanwhile(self, command, after_ms):
+        if not self.possible(command):
+            return
+        self.writer.send(*command)
+        time.sleep(after_ms / 1000)
+        acknowledged = self.writer.kill()
+        after = self.after(command)
+        view = self.view()
+        held = {name: int(view.feature(name)[0, 0]) for name in view.clip_ids}
+        assert held == after or (held == self.content and not acknowledged)
+        self.content = held
+        self.writer.open(self.root)
 
     @rule(torn=st.binary(max_size=15))
-    def stopped_in_the_middle_of_a_write(self, torn):
-        self.live.close()
-        with ((self.place / self.snapshot.fingerprint).local() / LOG).open("ab") as file:
+    def killed_in_the_middle_of_a_write(self, torn):
+        self.writer.kill()
+        with (Current.read(self.root).snapshot_place(self.root).local() / LOG).open("ab") as file:
             file.write(torn)
-        self.live = Live(self.place, self.snapshot)
+        self.writer.open(self.root)
 
     @rule()
-    def compact(self):
-        if self.content:
-            snapshot = self.live.compact()
-            self.live.close()
-            self.snapshot = Snapshot.load(self.place / snapshot.fingerprint, target_fingerprint="t" * 32)
-            self.live = Live(self.place, self.snapshot)
+    def there_is_one_writer(self):
+        with pytest.raises(UserError, match="another writer"):
+            Live(self.root / "index", self.view().snapshot)
 
     @invariant()
     def it_is_the_dictionary(self):
-        if hasattr(self, "live"):
-            agree(self.live.view, self.content)
-            agree(view_of(self.place, self.snapshot), self.content)
+        if hasattr(self, "content"):
+            agree(self.view(), self.content)
 
     def teardown(self):
-        if hasattr(self, "live"):
-            self.live.close()
+        if hasattr(self, "content"):
+            self.writer.kill()
 
 
-LiveIndex.count = 0
-
-
-def test_it_is_a_dictionary_whatever_happens(tmp_path):
-    LiveIndex.folder = tmp_path
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=[pytest.mark.drill, pytest.mark.timeout(1200)])])
+def test_it_is_a_dictionary_whatever_happens(tmp_path, examples):
+    LiveIndex.folder, LiveIndex.writer = tmp_path, Writer()
     machine = LiveIndex.TestCase
-    machine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
-    machine().runTest()
+    machine.settings = settings(max_examples=examples, stateful_step_count=20, deadline=None)
+    try:
+        machine().runTest()
+    finally:
+        LiveIndex.writer.close()
 
 
 @pytest.fixture
@@ -193,66 +241,3 @@ def test_a_full_disk_is_an_error_and_changes_nothing(changed, monkeypatch):
     live.put(entry("written", 9))
     live.close()
     assert "written" in view_of(place, snapshot)
-
-
-CHILD = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-from test_live import entry
-from covr.index.live import Live
-from covr.index.snapshot import Snapshot
-from covr.storage import Place
-place = Place(sys.argv[2])
-live = Live(place, Snapshot.load(place / sys.argv[3], target_fingerprint="t" * 32))
-for number in range(int(sys.argv[4]), 10**9):
-    name = f"k{number}"
-    print(json.dumps(["begin", name, number]), flush=True)
-    live.put(entry(name, number))
-    print(json.dumps(["put", name, number]), flush=True)
-    if number % 3 == 0:
-        print(json.dumps(["begin", name, None]), flush=True)
-        live.remove(name)
-        print(json.dumps(["removed", name, None]), flush=True)
-"""
-
-
-def test_killed_at_any_moment_no_acknowledged_change_is_lost(tmp_path):
-    place, rng = Place(tmp_path), random.Random(0)
-    snapshot = first_snapshot(place, {"a": 1})
-    known: dict[str, int | None] = {"a": 1}
-    for start in range(0, 4_000_000, 1_000_000):
-        command = [
-            sys.executable,
-            "-c",
-            CHILD,
-            str(Path(__file__).parent),
-            str(tmp_path),
-            snapshot.fingerprint,
-            str(start),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        lines = [process.stdout.readline()]  # it writes
-        time.sleep(rng.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        lines += process.stdout.readlines()
-        process.wait()
-        events = [json.loads(line) for line in lines if line.endswith("\n")]
-        open_: dict[str, int | None] = {}
-        for what, name, seed in events:
-            if what == "begin":
-                open_ = {name: seed}
-            else:
-                known[name], open_ = seed, {}
-        view = view_of(place, snapshot)
-        held = set(view.clip_ids)
-        sure = {name for name, seed in known.items() if seed is not None} - open_.keys()
-        assert sure <= held <= sure | open_.keys() | {name for name, seed in known.items() if seed and name in open_}
-        assert len(view.clip_ids) == len(held)
-        for name in open_:  # either way is right: it was never acknowledged
-            known[name] = next((number for number in [int(name[1:])] if name in held), None)
-        agree_on = {name: seed for name, seed in known.items() if seed is not None}
-        assert held == set(agree_on)
-        for name, seed in agree_on.items():
-            np.testing.assert_allclose(view.vector(name), vector(seed), atol=1e-6)
-    assert len(known) > 8

@@ -61,10 +61,18 @@ def index(job: Job) -> dict[str, Any]:
             retriever_fingerprint=retriever.fingerprint,
             dataset_fingerprint=dataset,
             decoder=decoder,
+            kind=cfg.kind,
         )
         Current(snapshot=snapshot.fingerprint, retriever=_name(cfg)).write(job.root)
-        run.log_metrics({"clips": len(snapshot)})
-        return {"snapshot": snapshot.fingerprint, "clips": len(snapshot), "dim": snapshot.manifest.dim}
+        manifest = snapshot.manifest
+        run.log_metrics({"clips": len(snapshot)} | ({} if manifest.recall is None else {"recall": manifest.recall}))
+        return {
+            "snapshot": snapshot.fingerprint,
+            "clips": len(snapshot),
+            "dim": manifest.dim,
+            "kind": manifest.kind,
+            "recall": manifest.recall,
+        }
 
     return job.step(
         "index",

@@ -69,7 +69,8 @@ class Live:
         return view
 
     def compact(self) -> Snapshot:
-        """Write what the view holds as a snapshot of its own, beside the old one, which stays as it is.
+        """Write what the view holds as a snapshot of its own, beside the old one, which stays as it is; of the
+        same kind.
 
         Raises:
             UserError: no clip is left.
@@ -86,6 +87,7 @@ class Live:
             retriever_fingerprint=manifest.retriever_fingerprint,
             dataset_fingerprint=view.fingerprint,
             decoder=manifest.decoder,
+            kind=manifest.kind,
         )
 
     def close(self) -> None:

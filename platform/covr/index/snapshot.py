@@ -10,7 +10,8 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +21,16 @@ from covr import tables
 from covr.client.filters import Node
 from covr.errors import UserError
 from covr.index import flat_file
+from covr.index.approximate import Approximate, Kind, Similarity, chosen
 from covr.index.exact import top_k
 from covr.index.filters import matches
 from covr.storage import Place
 from covr.storage.place import fingerprint
 
-VERSION = 1
+VERSION = 2
 MANIFEST, VECTORS, FEATURES, CLIPS = "manifest.json", "vectors.faiss", "features.npy", "clips.parquet"
-
-Similarity = Literal["cosine", "dot"]
+SEARCH = "search.faiss"
+"""Of an approximate index; `VECTORS` hold the raw ones of every kind."""
 
 
 class Ranked(NamedTuple):
@@ -49,6 +51,11 @@ class Manifest:
     dim: int
     """Of a vector, D."""
     similarity: Similarity
+    kind: Kind
+    effort: int | None
+    """Of an approximate search; see `covr.index.approximate.Approximate`."""
+    recall: float | None
+    """Of the ten nearest, at this effort, by queries near indexed vectors, when the index was built."""
     target_fingerprint: str
     """Of the retriever's target side; a retriever with another one gets no answers from this index."""
     retriever_fingerprint: str
@@ -69,10 +76,21 @@ class Snapshot:
         vectors_ND: target vectors, float32; unit length where similarity is cosine.
         features_NF: what the query side reads of the clips, float32 (N, ...): the video side of a query by clip id.
         clips: the rows of the clips table, in the order of the vectors.
+
+    Args:
+        approximate: what searches, unless the index is exact.
     """
 
-    def __init__(self, manifest: Manifest, vectors_ND: np.ndarray, features_NF: np.ndarray, clips: pa.Table) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        vectors_ND: np.ndarray,
+        features_NF: np.ndarray,
+        clips: pa.Table,
+        approximate: Approximate | None = None,
+    ) -> None:
         self.manifest, self.vectors_ND, self.features_NF, self.clips = manifest, vectors_ND, features_NF, clips
+        self._approximate = approximate
         self.fingerprint = fingerprint(asdict(manifest))
         self.clip_ids: list[str] = clips["clip_id"].to_pylist()
         self._rows = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
@@ -106,7 +124,7 @@ class Snapshot:
         exclude: Sequence[Sequence[str]] = (),
         filters: Sequence[Node | None] = (),
     ) -> list[Ranked]:
-        """The `k` nearest clips of each query, exactly.
+        """The `k` nearest clips of each query; as many as an exact search finds, with exact scores, of any kind.
 
         Args:
             queries_QD: float32; made unit length here where similarity is cosine.
@@ -124,7 +142,10 @@ class Snapshot:
                 rows if node is None else np.union1d(rows, np.flatnonzero(~matches(self.clips, node)))
                 for rows, node in zip(excluded, filters, strict=True)
             ]
-        found = top_k(queries_QD, self.vectors_ND, k, excluded)
+        if self._approximate is None:
+            found = top_k(queries_QD, self.vectors_ND, k, excluded)
+        else:
+            found = self._approximate.top_k(queries_QD, k, excluded)
         return [Ranked(scores, [self.clip_ids[row] for row in rows]) for scores, rows in found]
 
     @classmethod
@@ -140,12 +161,16 @@ class Snapshot:
         retriever_fingerprint: str,
         dataset_fingerprint: str,
         decoder: str,
+        kind: str = "exact",
     ) -> Snapshot:
         """Write `folder/<fingerprint>/` and return what was written.
 
+        Args:
+            kind: see `covr.index.approximate`; auto: by size.
+
         Raises:
-            UserError: no clips, a clip twice, another number of vectors than clips, or a vector that cannot be
-                ranked (not finite; zero under cosine).
+            UserError: no such kind, no clips, a clip twice, another number of vectors than clips, or a vector that
+                cannot be ranked (not finite; zero under cosine).
         """
         clip_ids = clips["clip_id"].to_pylist()
         if not clip_ids:
@@ -167,18 +192,25 @@ class Snapshot:
         vectors_ND = unit(vectors_ND) if similarity == "cosine" else vectors_ND.astype(np.float32)
         features_NF = features_NF.astype(np.float32)
         files = {VECTORS: flat_file.pack(vectors_ND), FEATURES: _npy(features_NF), CLIPS: _parquet(clips)}
+        found, approximate, recall = chosen(kind, *vectors_ND.shape), None, None
+        if found != "exact":
+            approximate, recall = Approximate.build(found, vectors_ND, similarity)
+            files[SEARCH] = approximate.pack()
         manifest = Manifest(
             version=VERSION,
             count=len(clip_ids),
             dim=vectors_ND.shape[1],
             similarity=similarity,
+            kind=found,
+            effort=approximate.effort if approximate else None,
+            recall=recall,
             target_fingerprint=target_fingerprint,
             retriever_fingerprint=retriever_fingerprint,
             dataset_fingerprint=dataset_fingerprint,
             decoder=decoder,
             sha256={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         )
-        snapshot = cls(manifest, vectors_ND, features_NF, clips)
+        snapshot = cls(manifest, vectors_ND, features_NF, clips, approximate)
         place = folder / snapshot.fingerprint
         for name, data in files.items():
             (place / name).write_bytes(data)
@@ -187,7 +219,7 @@ class Snapshot:
 
     @classmethod
     def load(cls, place: Place, *, target_fingerprint: str) -> Snapshot:
-        """Read a snapshot whole, checking it on the way.
+        """A snapshot, every byte of which was checked; on a local disk its vectors and features are then mapped.
 
         Args:
             place: the snapshot's own folder.
@@ -204,13 +236,19 @@ class Snapshot:
                 str(place),
                 "run jobs/index.py again",
             )
-        data = {name: _checked(place / name, digest) for name, digest in manifest.sha256.items()}
-        vectors_ND = flat_file.unpack(data[VECTORS], manifest.count, manifest.dim, str(place / VECTORS))
-        features_NF = np.load(io.BytesIO(data[FEATURES]), allow_pickle=False)
-        clips = tables.check(pq.read_table(io.BytesIO(data[CLIPS])), "clips", str(place / CLIPS))
+        parts = {name: _part(place / name, digest) for name, digest in manifest.sha256.items()}
+        vectors_ND = _vectors(parts[VECTORS], manifest, str(place / VECTORS))
+        features_NF = _features(parts[FEATURES])
+        clips = tables.check(_clips(parts[CLIPS]), "clips", str(place / CLIPS))
         if not len(features_NF) == len(clips) == manifest.count:
             raise UserError("the parts of the index differ in length", str(place), "run jobs/index.py again")
-        return cls(manifest, vectors_ND, features_NF, clips)
+        approximate = None
+        if manifest.kind != "exact" and manifest.effort is not None:
+            where = str(place / SEARCH)
+            approximate = Approximate.load(
+                parts[SEARCH], manifest.kind, vectors_ND, manifest.similarity, manifest.effort, where
+            )
+        return cls(manifest, vectors_ND, features_NF, clips, approximate)
 
 
 def indexed_clips(place: Place) -> list[str]:
@@ -219,8 +257,7 @@ def indexed_clips(place: Place) -> list[str]:
     Raises:
         UserError: as `Snapshot.load`.
     """
-    data = _checked(place / CLIPS, _manifest(place).sha256[CLIPS])
-    return pq.read_table(io.BytesIO(data), columns=["clip_id"])["clip_id"].to_pylist()
+    return _clips(_part(place / CLIPS, _manifest(place).sha256[CLIPS]), ["clip_id"])["clip_id"].to_pylist()
 
 
 def _manifest(place: Place) -> Manifest:
@@ -231,20 +268,39 @@ def _manifest(place: Place) -> Manifest:
         manifest = Manifest(**path.read_json())
     except (ValueError, TypeError):
         raise UserError("the index's manifest is damaged", str(path), "run jobs/index.py again") from None
-    if manifest.version != VERSION or set(manifest.sha256) != {VECTORS, FEATURES, CLIPS}:
+    names = {VECTORS, FEATURES, CLIPS} | (set() if manifest.kind == "exact" else {SEARCH})
+    if manifest.version != VERSION or set(manifest.sha256) != names:
         raise UserError("the index is of another version", str(path), "run jobs/index.py again")
     if place.name != fingerprint(asdict(manifest)):
         raise UserError("the index's manifest is not the one that was written", str(path), "run jobs/index.py again")
     return manifest
 
 
-def _checked(path: Place, sha256: str) -> bytes:
+def _part(path: Place, sha256: str) -> Path | bytes:
+    """A file that was checked: its path on a local disk, its bytes from anywhere else."""
     if not path.exists():
         raise UserError(f"a part of the index is missing ({path.name})", str(path), "run jobs/index.py again")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
+    part = path.local() if path.is_local else path.read_bytes()
+    found = path.sha256() if isinstance(part, Path) else hashlib.sha256(part).hexdigest()
+    if found != sha256:
         raise UserError(f"a part of the index is damaged ({path.name})", str(path), "run jobs/index.py again")
-    return data
+    return part
+
+
+def _vectors(part: Path | bytes, manifest: Manifest, where: str) -> np.ndarray:
+    if isinstance(part, Path):
+        return flat_file.mapped(part, manifest.count, manifest.dim)
+    return flat_file.unpack(part, manifest.count, manifest.dim, where)
+
+
+def _features(part: Path | bytes) -> np.ndarray:
+    if isinstance(part, Path):
+        return np.asarray(np.load(part, mmap_mode="r", allow_pickle=False))
+    return np.load(io.BytesIO(part), allow_pickle=False)
+
+
+def _clips(part: Path | bytes, columns: list[str] | None = None) -> pa.Table:
+    return pq.read_table(part if isinstance(part, Path) else io.BytesIO(part), columns=columns)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
