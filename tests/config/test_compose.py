@@ -42,6 +42,10 @@ def test_every_configuration_instantiates(choice):
         ("data=motion", "motions"),
         ("model=tf-covr-bse-tiny", "tf-covr-base-tiny"),
         ("nonsense", "name=value"),
+        ("trainer.devices=two", "trainer.devices=two]: give a number"),
+        ("seed=x", "seed=x]: give a number"),
+        ("trainer.compile=1", "trainer.compile=1]: give true or false"),
+        ("model.finetune.max_epochs=true", "give a number"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_remedy(override, says):
@@ -74,6 +78,11 @@ def test_the_choices_told_are_configurations_and_the_near_ones_first():
         compose(["data=webvid_covr"])
     with pytest.raises(UserError, match=r"choose one of: cc-coir, [\w-]+, .*webvid-covr$"):
         compose(["data=zzz"])
+
+
+def test_numbers_of_either_kind_and_null_are_numbers():
+    cfg = compose(["trainer.checkpoint_every_s=0.5", "model.optimizer.lr=1", "model.pretrain.clip_grad=null"])
+    assert (cfg.trainer.checkpoint_every_s, cfg.model.optimizer.lr, cfg.model.pretrain.clip_grad) == (0.5, 1, None)
 
 
 def test_a_refused_value_is_a_user_error():

@@ -19,12 +19,15 @@ from covr.cluster.machine import check_machine
 from covr.config.names import translate
 from covr.errors import UserError
 
+_VALUE = re.compile(r"\w+(\.\w+)+=|seed=")
+"""An override of a value; the others choose configurations, or are words."""
+
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """The full configuration of a job (config/job.yaml) under the given Hydra overrides, CoVR's names among them.
 
     Raises:
-        UserError: an unknown option, group or value, with the nearest known name; a machine that cannot be.
+        UserError: an unknown option, group or value, with the nearest known name; a value of another kind.
     """
     overrides = translate(overrides)
     GlobalHydra.instance().clear()
@@ -32,10 +35,24 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         with initialize_config_module("covr.config", version_base="1.3"):
             cfg = hydra_compose("job", list(overrides))
             OmegaConf.resolve(cfg)
+            values = [each for each in overrides if _VALUE.match(each)]
+            defaults = hydra_compose("job", [each for each in overrides if each not in values])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*_explain(error, overrides)) from None
+    for value in values:
+        _check_kind(value.partition("=")[0], cfg, defaults)
     check_machine(cfg.machine)
     return cfg
+
+
+def _check_kind(name: str, cfg: DictConfig, defaults: DictConfig) -> None:
+    """A word where a number belongs would else be found late, and told as a TypeError."""
+    given, default = OmegaConf.select(cfg, name), OmegaConf.select(defaults, name)
+    if given is None or not isinstance(default, (bool, int, float)):
+        return
+    wanted = "true or false" if isinstance(default, bool) else "a number"
+    if not isinstance(given, (bool, int, float)) or isinstance(given, bool) != isinstance(default, bool):
+        raise UserError("a value of another kind", f"{name}={given}", f"give {wanted}")
 
 
 def _explain(error: Exception, overrides: Sequence[str]) -> tuple[str, str, str]:
