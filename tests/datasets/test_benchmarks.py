@@ -229,6 +229,29 @@ def test_missing_files_are_listed_and_refused_or_left_out_as_asked(tmp_path):
     assert reasons == {("missing", EGO[4]), ("query-without-file", EGO[4])}
 
 
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
+    """Sets of hundreds of gigabytes lie on several disks."""
+    overrides = [*write("egocvr", tmp_path), "data.media=files"]
+    for clip in EGO:
+        write_image(tmp_path / "disk" / clip.split("_")[0] / f"{clip}.png")
+    (tmp_path / "egocvr_clips").mkdir()
+    for video in ("u1", "u2"):
+        (tmp_path / "egocvr_clips" / video).symlink_to(tmp_path / "disk" / video)
+    (tmp_path / "disk" / "u1" / "loop").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "u1" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    dataset = build(compose(overrides).data).read(Place(tmp_path / "out"))
+    assert dataset.coverage["splits"]["test"]["present"] == 5
+
+
+def test_a_split_without_files_is_answered_with_the_others(tmp_path):
+    overrides = [*write("webvid-covr", tmp_path), "data.media=files"]
+    for row in webvid_rows(4):
+        for name in (row["pth1"], row["pth2"]):
+            write_image(tmp_path / "WebVid/2M/train" / f"{name}.png")
+    with pytest.raises(UserError, match=r"go on with the rest: data\.splits=\[train\]"):
+        build(compose(overrides).data).read(Place(tmp_path / "out"))
+
+
 def test_a_file_that_changes_is_a_new_version(tmp_path):
     overrides = [*write("egocvr", tmp_path), "data.media=files"]
     reader = build(compose(overrides).data)

@@ -120,10 +120,14 @@ class Benchmark:
             fix = "give the folder that holds them (docs/datasets.md), or data.media=none where vectors stand for them"
             raise UserError(f"no query is left: {len(missing)} files are missing", str(listed), fix)
         if coverage["share"] < self.min_coverage:
+            whole = [split for split, counts in coverage["splits"].items() if counts["kept"]]
+            rest = f"data.min_coverage={int(1000 * coverage['share']) / 1000}"
+            if len(whole) < len(coverage["splits"]):
+                rest = f"data.splits=[{','.join(whole)}]"
             raise UserError(
                 f"{len(missing)} files are missing ({by_split}): {coverage['share']:.1%} is there",
                 str(listed),
-                f"fetch them, or go on with the rest: data.min_coverage={int(1000 * coverage['share']) / 1000}",
+                f"fetch them, or go on with the rest: {rest}",
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -48,18 +48,14 @@ class Media:
         self.by = by
         self._files: dict[str, MediaFile] = {}
         for folder in sorted(set(folders)):
-            place = root / folder if folder else root
-            for path, info in sorted(place.fs.find(place.path, detail=True).items()):
-                stem, suffix = os.path.splitext(path[len(root.path) + 1 :])
-                if suffix.lower() not in SUFFIXES:
-                    continue
+            for path, info in sorted(_listed(root / folder if folder else root)):
+                stem = os.path.splitext(path[len(root.path) + 1 :])[0]
                 key = stem if by == "path" else os.path.basename(stem)
                 uri = path if root.is_local else root.fs.unstrip_protocol(path)
-                changed = info.get("mtime") or info.get("ETag") or info.get("etag")
                 if key in self._files and self._files[key].uri != uri:
                     told = f"{self._files[key].uri} and {uri}"
                     raise UserError(f"two files for {key!r}", told, "leave one of them in the folder")
-                self._files[key] = MediaFile(path=stem, uri=uri, stat=f"{info['size']} {changed}")
+                self._files[key] = MediaFile(path=stem, uri=uri, stat=info)
 
     def find(self, path: str) -> MediaFile | None:
         """The file at a path given without its suffix, or None."""
@@ -73,6 +69,27 @@ class Media:
     def fingerprint(self) -> str:
         """Changes with every file that comes, goes or is written again."""
         return fingerprint(sorted((file.uri, file.stat) for file in self._files.values()))
+
+
+def _listed(folder: Place) -> Iterator[tuple[str, str]]:
+    """The media files below a folder, links to folders followed: path, and size with time of change or store's mark."""
+    if folder.is_local:
+        for inside, folders, names in os.walk(folder.path, followlinks=True):
+            real = os.path.realpath(inside) + "/"
+            # a link to a folder that it lies in would be followed for ever
+            folders[:] = [name for name in folders if not real.startswith(os.path.realpath(f"{inside}/{name}") + "/")]
+            for name in names:
+                if _is_media(name) and os.path.isfile(path := f"{inside}/{name}"):
+                    found = os.stat(path)
+                    yield path, f"{found.st_size} {found.st_mtime}"
+        return
+    for path, info in folder.fs.find(folder.path, detail=True).items():
+        if _is_media(path):
+            yield path, f"{info['size']} {info.get('ETag') or info.get('etag') or info.get('mtime')}"
+
+
+def _is_media(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
 def identify(files: Sequence[MediaFile], identity: Identity) -> list[str]:
