@@ -34,7 +34,7 @@ def retriever(dropout: float = 0.0) -> ComposedRetriever:
     return ComposedRetriever(RetrieverConfig(center=True, query_video="unit"), video, text, fusion)
 
 
-def build(root: Place, captions: Sequence[str] = CLIPS) -> None:
+def build(root: Place, captions: Sequence[str] = CLIPS, splits: Sequence[str] = ("train", "val")) -> None:
     """13 triplets a split over 12 clips of 4 labels, several right answers each; captions of some; `vectors.arrow`."""
     triplets = [
         {
@@ -46,7 +46,7 @@ def build(root: Place, captions: Sequence[str] = CLIPS) -> None:
             "galleries": [("corrected", "all")],
             "split": split,
         }
-        for split in ("train", "val")
+        for split in splits
         for n in range(NUM_TRIPLETS)
     ]
     rows = {

@@ -22,9 +22,10 @@ from covr.datasets.ingest import ingest
 from covr.embed.job import embed
 from covr.embed.read import SideFeatures
 from covr.embed.target_scores import score_targets
+from covr.errors import UserError
 from covr.evaluate.job import evaluate
 from covr.job import Job
-from covr.models import ComposedRetriever
+from covr.models import ComposedRetriever, build_retriever, load_video
 from covr.storage import Place
 from covr.train.finetune import finetune
 from covr.train.pretrain import pretrain
@@ -84,6 +85,51 @@ def test_tf_covr_from_a_pickle_and_a_folder_of_vectors(tmp_path):
         assert found.keys() == values.keys()
         for name, value in values.items():
             np.testing.assert_array_equal(found[name], value)
+
+
+def test_a_trained_retriever_is_tested_on_a_set_without_training_data(tmp_path):
+    """EgoCVR from a CSV of embeddings, with what was trained elsewhere on vectors of the same encoder."""
+    with (tmp_path / "EgoCVR_encoder.csv").open("w", newline="") as file:
+        values = np.random.default_rng(0).normal(size=(len(published_files.EGO), 16)).round(4).tolist()
+        clips = zip(published_files.EGO, map(str, values), strict=True)
+        csv.writer(file).writerows([("clip_name", "clip_embeddings"), *clips])
+    data = published_files.write("egocvr", tmp_path / "data")
+    stored = ["model=tf-covr-base-tiny", "model/video=stored", "model/text=random", "model.video.dim=16"]
+    stored += [f"model.video.files=[{tmp_path}/EgoCVR_encoder.csv]"]
+    options = [*data, *stored, *SMALL, "test=egocvr", f"out={tmp_path / 'out'}"]
+    for step in STEPS[:3]:
+        step(Job.from_overrides(options))
+    with pytest.raises(UserError, match="no queries to train on"):
+        finetune(Job.from_overrides(options))
+    trained = build_retriever(Job.from_overrides(options).cfg.model, load_video(Place(tmp_path / "out/pretrain/model")))
+    trained.set_center(torch.ones(1, 16))
+    trained.save(Place(tmp_path / "trained"))
+    as_it_is = [*options, "model.finetune.max_epochs=0"]
+    with pytest.raises(UserError, match=r"no retriever is given.*model\.ckpt\.path"):
+        finetune(Job.from_overrides(as_it_is))
+    job = Job.from_overrides([*as_it_is, f"model.ckpt.path={tmp_path / 'trained'}"])
+    for step in STEPS[3:]:
+        step(job)
+    assert ComposedRetriever.load(Place(tmp_path / "out/retrievers/composed")).fingerprint == trained.fingerprint
+    found = json.loads((tmp_path / "out/results.json").read_text())["benchmarks"]
+    assert [entry["protocol"] for entry in found] == ["egocvr-global", "egocvr-local"]
+
+
+@pytest.mark.drill
+def test_finecvr_from_arrays_of_frames(tmp_path):
+    """Its features of 8 frames, and no val split to validate on."""
+    (tmp_path / "features").mkdir()
+    for number in range(5):
+        values = np.random.default_rng(number).normal(size=(8, 640)).astype(np.float32)
+        np.save(tmp_path / "features" / f"video_{number}.npy", values)
+    data = published_files.write("finecvr", tmp_path / "data")
+    stored = ["model=tf-covr-base-tiny", "model/video=stored", "model/text=random", "model.video.dim=640"]
+    stored += [f"model.video.files=[{tmp_path}/features]", "machine.features=[pooled,frames]"]
+    job = Job.from_overrides([*data, *stored, *SMALL, "test=finecvr", f"out={tmp_path / 'out'}"])
+    for step in STEPS:
+        step(job)
+    (found,) = json.loads((tmp_path / "out/results.json").read_text())["benchmarks"]
+    assert found["readings"]["corrected"]["queries"] == 3
 
 
 @pytest.fixture(scope="module")

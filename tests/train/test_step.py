@@ -289,3 +289,16 @@ def test_a_target_without_a_caption_is_named(tmp_path):
     tiny_triplets.build(place, captions=tiny_triplets.CLIPS[1:])
     with pytest.raises(UserError, match=r"1 of 12 clips have no caption \[tables/texts: clip clip00\]"):
         Training(place, terms={"si_tc": 1.0})
+
+
+def test_a_set_without_a_val_split_is_trained_and_one_without_train_is_told(tmp_path):
+    """CC-CoIR, FineCVR and MTCIR publish no val split, EgoCVR and CIRCO nothing to train on."""
+    place = Place(tmp_path / "train")
+    tiny_triplets.build(place, splits=["train"])
+    training = Training(place)
+    assert len(training.go(0, 2)) == 2
+    assert training.task.validate() == {}
+    place = Place(tmp_path / "test")
+    tiny_triplets.build(place, splits=["test"])
+    with pytest.raises(UserError, match=r"no queries to train on.*split test.*model\.finetune\.max_epochs=0"):
+        Training(place)

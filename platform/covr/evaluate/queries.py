@@ -59,6 +59,23 @@ class Queries:
         origin = fingerprint(split, *(store.content_fingerprint() for store in stores))
         return cls(split=split, triplets=triplets, galleries=galleries, origin=origin)
 
+    @classmethod
+    def to_train(cls, root: Place, refused: Set[str] = frozenset()) -> tuple[Queries, Queries | None]:
+        """The train split and, where the data set has one, the val split, without refused clips.
+
+        Raises:
+            UserError: no tables yet, or no train split.
+        """
+        splits = TableStore(root / "tables/triplets", "triplets").require(["split"], made_by="ingest")["split"]
+        known = pc.unique(splits).to_pylist()
+        if "train" not in known:
+            fix = (
+                "train on another data set, and take that retriever: model.finetune.max_epochs=0 model.ckpt.path=FOLDER"
+            )
+            raise UserError("there are no queries to train on", f"{root}: split {', '.join(sorted(known))}", fix)
+        train, *val = (cls.read(root, split).without(refused) for split in ("train", "val") if split in known)
+        return train, val[0] if val else None
+
     def __len__(self) -> int:
         return len(self.triplets)
 

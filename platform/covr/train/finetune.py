@@ -6,13 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from covr.cluster.session import connect
 from covr.config.compose import build
-from covr.embed.read import SideFeatures, pooled
+from covr.embed.read import SideFeatures
 from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate.queries import Queries
@@ -26,12 +25,11 @@ from covr.models.video.encoder import VideoEncoder
 from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
-from covr.tables import right_targets
 from covr.tracking import RunLogger
 from covr.train.fit import fit
 from covr.train.recipe import Recipe
 from covr.train.triplets import TripletTask
-from covr.train.vectors import Vectors
+from covr.train.vector_files import pooled_file, side_files
 from covr.train.workers import Workers
 
 DECISIVE = ("text", "fusion", "center", "query_video", "loss", "loss_terms", "optimizer", "scheduler", "finetune")
@@ -66,14 +64,16 @@ def finetune(job: Job) -> dict[str, Any]:
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
     if "joint" in job.cfg.model:
         return {MAIN: _joint(job, rows, ComposedRetriever.load(model_place))}
+    if not job.cfg.model.finetune.max_epochs:
+        return {row: _as_it_is(job, row, _given(job.cfg.model, FUSION_OF[row], model_place)) for row in rows}
     video = load_video(model_place)
     lacking = refused(job.root, video.fingerprint())
-    queries = [Queries.read(job.root, split).without(lacking) for split in ("train", "val")]
+    queries = _queries(job.root, lacking)
     inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": video.fingerprint()}
     if job.cfg.model.ckpt.path is not None:
         inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
-    vectors = partial(_vectors, job.root, queries, video)
+    vectors = partial(pooled_file, job.root, queries, video)
     results = {
         row: _train(job, row, partial(_retriever, job.cfg.model, FUSION_OF[row], model_place), vectors, lacking, inputs)
         for row in trained
@@ -166,24 +166,56 @@ def _joint(job: Job, rows: list[str], start: JointRetriever) -> dict[str, Any]:
     """Train the joint model from what is stored of the clips, or take it as it is where nothing is to be trained."""
     if rows != [MAIN]:
         raise UserError("a joint model is one row", f"rows={job.cfg.rows}", f"set rows=[{MAIN},{CHANCE}]")
-    place, out = job.root / "pretrain" / "model", job.root / "retrievers" / MAIN
     if not (job.cfg.model.finetune.max_epochs and any(value.requires_grad for value in start.parameters())):
-
-        def work(run: RunLogger) -> dict[str, Any]:
-            start.save(out)
-            return {"target_fingerprint": start.target_fingerprint}
-
-        inputs = {"start": start.fingerprint}
-        return job.step(f"finetune/{MAIN}", settings={}, inputs=inputs, outputs=[out / "config.json"], work=work)
+        return _as_it_is(job, MAIN, start)
     start.check_trained_from_features()
     features = SideFeatures(job.root, start)
     lacking = frozenset[str]().union(*(refused(job.root, encoder) for encoder in features.encoders))
-    queries = [Queries.read(job.root, split).without(lacking) for split in ("train", "val")]
+    queries = _queries(job.root, lacking)
     inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": start.fingerprint}
     if start.train().needs.query_description is not None:
         inputs["texts"] = TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()
-    vectors = partial(_side_vectors, job.root, queries, features)
-    return _train(job, MAIN, partial(ComposedRetriever.load, place), vectors, lacking, inputs)
+    vectors = partial(side_files, job.root, queries, features)
+    load = partial(ComposedRetriever.load, job.root / "pretrain" / "model")
+    return _train(job, MAIN, load, vectors, lacking, inputs)
+
+
+def _queries(root: Place, lacking: frozenset[str]) -> list[Queries]:
+    """The splits that training reads."""
+    train, val = Queries.to_train(root, lacking)
+    if val is None:
+        say("  the data set has no val split: nothing is validated while training")
+    return [train] if val is None else [train, val]
+
+
+def _as_it_is(job: Job, row: str, start: ComposedRetriever | JointRetriever) -> dict[str, Any]:
+    """A row without training."""
+    out = job.root / "retrievers" / row
+
+    def work(run: RunLogger) -> dict[str, Any]:
+        start.save(out)
+        return {"target_fingerprint": start.target_fingerprint}
+
+    inputs = {"start": start.fingerprint}
+    return job.step(f"finetune/{row}", settings={}, inputs=inputs, outputs=[out / "config.json"], work=work)
+
+
+def _given(model: DictConfig, fusion: Kind | None, video: Place) -> ComposedRetriever:
+    """The retriever at `model.ckpt.path` around this root's encoder.
+
+    Raises:
+        UserError: none is given, or one whose fusion is another.
+    """
+    if model.ckpt.path is None:
+        fix = "give the folder of a trained one: model.ckpt.path=OUT/retrievers/composed"
+        raise UserError("nothing is to be trained, and no retriever is given", "model.finetune.max_epochs=0", fix)
+    retriever, start = _retriever(model, fusion, video), ComposedRetriever.load(model.ckpt.path)
+    kind = retriever.fusion.config.kind
+    if kind != start.fusion.config.kind and any(True for _ in retriever.fusion.parameters()):
+        fix = f"set rows=[{MAIN}], or give a retriever of this kind"
+        raise UserError(f"the retriever given is no {kind}, but a {start.fusion.config.kind}", model.ckpt.path, fix)
+    retriever.center.copy_(start.center)
+    return retriever
 
 
 def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
@@ -223,37 +255,6 @@ def _retriever(model: DictConfig, fusion: Kind | None, video: Place) -> Composed
 def _load_part(part: nn.Module | None, source: nn.Module | None, where: str) -> None:
     if part is not None and source is not None:
         load_exactly(part, source.state_dict(), where)
-
-
-def _vectors(root: Place, queries: list[Queries], video: VideoEncoder) -> dict[str, Any]:
-    """The file of all vectors that stage 2 reads, written from the features table unless it is there."""
-    encoder, clip_ids = video.fingerprint(), sorted({*_asking(queries), *_answering(queries)})
-    return {"vectors": _written(root, encoder, clip_ids, partial(pooled, root, encoder, clip_ids))}
-
-
-def _side_vectors(root: Place, queries: list[Queries], features: SideFeatures) -> dict[str, Any]:
-    """A file of what each side reads."""
-    asking, answering = sorted(_asking(queries)), sorted(_answering(queries))
-    target = _written(root, features.target_encoder, answering, partial(features.target, answering))
-    query = _written(root, str(features.query_encoder), asking, partial(features.query, asking))
-    return {"vectors": target, "query_vectors": query}
-
-
-def _written(root: Place, encoder: str, clip_ids: list[str], read: Callable[[], np.ndarray]) -> Place:
-    place = root / "finetune" / "vectors" / f"{fingerprint(encoder, clip_ids)[:16]}.arrow"
-    if not place.exists():
-        Vectors.write(place, clip_ids, read())
-    return place
-
-
-def _asking(queries: list[Queries]) -> set[str]:
-    return {clip for split in queries for clip in split.triplets["query_clip"].to_pylist()}
-
-
-def _answering(queries: list[Queries]) -> set[str]:
-    """Right answers, and the galleries of validation."""
-    found = {clip for split in queries for _, clips in split.groups("corrected") for clip in clips}
-    return found.union(*(right_targets(split.triplets).flatten().to_pylist() for split in queries))
 
 
 def _plain(node: Any) -> Any:

@@ -177,10 +177,10 @@ class Loop:
             with self.step.averaged(), torch.inference_mode():
                 metrics = self.task.validate()
             self.step.model.train()
-            value = metrics[self.task.primary]
+            value = metrics.get(self.task.primary, -math.inf)
             if value > self.state.best.get(self.task.primary, -math.inf):
                 self.state.best = {self.task.primary: value, "step": self.state.step}
-            metrics[f"best/{self.task.primary}"] = self.state.best[self.task.primary]
+            metrics |= {f"best/{name}": best for name, best in self.state.best.items() if name in metrics}
         shown = "".join(f"  {name} {value:.4g}" for name, value in metrics.items() if not name.startswith("best/"))
         line = f"  epoch {epoch}/{self.recipe.max_epochs}  loss {loss:.4f}{shown}  [dim]{rate:.0f} rows/s[/dim]"
         self.progress.say.remote(line)

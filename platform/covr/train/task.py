@@ -53,7 +53,7 @@ class Task(Protocol):
         ...
 
     def validate(self) -> dict[str, float]:
-        """Metrics on the validation split; called on rank 0 only, with the model in evaluation mode."""
+        """Metrics on the validation split, none where there is none; called on rank 0 only, in evaluation mode."""
         ...
 
     def finish(self) -> dict[str, Any]:

@@ -96,14 +96,15 @@ class TripletTask:
         self.shard, self._loss, self._out = shard, loss, out
         self.vectors = Vectors(vectors)
         self.query_vectors = self.vectors if query_vectors is None else Vectors(query_vectors)
-        self.train, self.val = (Queries.read(root, split).without(refused) for split in ("train", "val"))
+        self.train, self.val = Queries.to_train(root, refused)
         triplets = self.train.triplets
         self.num_rows = len(triplets)
         self.right = RightAnswers(triplets, self.vectors)
         self.query_clips = self.query_vectors.rows(triplets["query_clip"].to_pylist())
         self.wordings: list[list[str]] = triplets["modifications"].to_pylist()
         self.retriever = build()
-        asking = [clip for split in (self.train, self.val) for clip in split.triplets["query_clip"].to_pylist()]
+        splits = [split for split in (self.train, self.val) if split is not None]
+        asking = [clip for split in splits for clip in split.triplets["query_clip"].to_pylist()]
         self.extras = Extras(root, self.retriever, triplets, asking, self.vectors.values.shape[1:])
         if isinstance(self.retriever, ComposedRetriever):
             self._prepare(self.retriever)
@@ -116,7 +117,8 @@ class TripletTask:
         retriever.set_center(torch.from_numpy(self.vectors.values[seen]))
         if retriever.text is not None:
             texts = {text for wordings in self.wordings for text in wordings}
-            retriever.text.to(self.shard.device).remember(sorted(texts.union(self.val.texts())))
+            asked = () if self.val is None else self.val.texts()
+            retriever.text.to(self.shard.device).remember(sorted(texts.union(asked)))
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
         for step in range(first, last):
@@ -176,7 +178,9 @@ class TripletTask:
         )
 
     def validate(self) -> dict[str, float]:
-        """mAP@10 of the validation split, in percent, corrected protocol."""
+        """mAP@10 of the validation split, in percent, corrected protocol; nothing where there is none."""
+        if self.val is None:
+            return {}
         metrics = []
         for queries, clips in self.val.groups("corrected"):
             triplets, texts = queries.triplets, queries.texts()
