@@ -60,7 +60,9 @@ class WatchedTask(TripletTask):
 class Training:
     """A task, its order of rows and its step."""
 
-    def __init__(self, root, *, dropout=0.0, recipe=RECIPE, workers=WORKERS, terms=None, kind=WatchedTask) -> None:
+    def __init__(
+        self, root, *, dropout=0.0, recipe=RECIPE, workers=WORKERS, terms=None, kind=WatchedTask, captions=None
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.task = kind(
             ALONE,
@@ -69,6 +71,7 @@ class Training:
             root=root,
             vectors=root / "vectors.arrow",
             out=root / "out",
+            captions=captions,
         )
         self.task.seeds, self.task.encoded, self.task.kept_bytes = [], [], []
         self.order = Order(num_rows=self.task.num_rows, batch_size=recipe.batch_size, seed=recipe.seed)
@@ -282,6 +285,24 @@ def test_captions_are_targets_of_their_own_weight_and_do_not_learn(root):
     query = training.task.retriever.forward_query(batch["query"], batch["texts"])
     expected = LOSS(query, batch["captions"], batch["positives_rows"], batch["valid"])
     assert losses[0.0, 1.0] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_captions_may_come_from_a_table_of_texts(root, tmp_path):
+    """CoVR's txt2_*.pth; a caption that it lacks, or another width, is told."""
+    texts = [f"number {n}" for n in range(4)]
+    feats = torch.randn(4, tiny_triplets.DIM, generator=torch.Generator().manual_seed(0))
+
+    def training(texts: list[str], feats: Tensor) -> Training:
+        torch.save({"texts": texts, "feats": feats}, tmp_path / "txt2.pth")
+        return Training(root, terms={"si_tc": 1.0}, captions=Place(tmp_path / "txt2.pth"))
+
+    found = training(texts, feats).task.captions_CD
+    expected = torch.nn.functional.normalize(feats, dim=-1)[[n % 4 for n in range(12)]]
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(UserError, match=r"1 captions are not in the table.*txt2\.pth: 'number 3'"):
+        training(texts[:3], feats[:3])
+    with pytest.raises(UserError, match=r"vectors of shape \(5,\) for a model of 16"):
+        training(texts, feats[:, :5])
 
 
 def test_a_target_without_a_caption_is_named(tmp_path):

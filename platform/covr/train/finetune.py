@@ -97,8 +97,12 @@ def _train(
     if row == "video-only" and "si_tc" in terms:  # no text encoder, no vectors of captions
         del terms["si_tc"]
         say(f"[dim]finetune/{row}: reads no text, and is trained without si_tc[/dim]")
+    captions = None
     if "si_tc" in terms:
         inputs = {**inputs, "texts": TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()}
+        if model.loss_terms.get("captions"):
+            captions = Place(model.loss_terms.captions)
+            inputs["captions"] = captions.sha256() if captions.exists() else "none"
     settings = {
         "row": row,
         "seed": job.cfg.seed,
@@ -116,6 +120,7 @@ def _train(
             root=job.root,
             **write_vectors(),
             refused=lacking,
+            captions=captions,
             out=out,
         )
         return fit(
@@ -147,7 +152,7 @@ def _train(
 
 def _loss_terms(model: DictConfig) -> dict[str, float]:
     """Weights of the targets that the rows are trained against, those of weight 0 left out."""
-    terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight}
+    terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight and name != "captions"}
     for name in terms:
         if name not in ("si_ti", "si_tc"):
             raise UserError("stage 2 has no such target", f"model.loss_terms.{name}", "set it to 0")

@@ -77,6 +77,7 @@ class TripletTask:
         query_vectors: what the query side reads, where that is another file.
         out: the folder that gets the trained retriever.
         refused: clips without a vector, see `covr.embed.refused`; triplets do without them.
+        captions: a table of the captions' vectors; None: the model reads them before any training.
     """
 
     primary = PRIMARY
@@ -92,6 +93,7 @@ class TripletTask:
         query_vectors: Place | None = None,
         out: Place,
         refused: frozenset[str] = frozenset(),
+        captions: Place | None = None,
     ) -> None:
         self.shard, self._loss, self._out = shard, loss, out
         self.vectors = Vectors(vectors)
@@ -108,7 +110,7 @@ class TripletTask:
         self.extras = Extras(root, self.retriever, triplets, asking, self.vectors.values.shape[1:])
         if isinstance(self.retriever, ComposedRetriever):
             self._prepare(self.retriever)
-        self.captions_CD = self._captions(root) if "si_tc" in loss.weights else None
+        self.captions_CD = self._captions(root, captions) if "si_tc" in loss.weights else None
         self.model: nn.Module = self.retriever
 
     def _prepare(self, retriever: ComposedRetriever) -> None:
@@ -211,7 +213,7 @@ class TripletTask:
         with torch.inference_mode():
             return {**marks, **self.validate()}
 
-    def _captions(self, root: Place) -> Tensor:
+    def _captions(self, root: Place, table: Place | None) -> Tensor:
         """Vectors of the right answers' captions before any training, at the clips' own rows."""
         embed: Callable[[list[str]], Tensor] | None
         embed = self.retriever.text if isinstance(self.retriever, ComposedRetriever) else self.retriever.text_target
@@ -219,7 +221,7 @@ class TripletTask:
             raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
         self.retriever.to(self.shard.device).eval()
         clip_ids = sorted(set(right_targets(self.train.triplets).flatten().to_pylist()))
-        found_ND = caption_vectors(root, embed, clip_ids)
+        found_ND = caption_vectors(root, embed, clip_ids, table)
         captions_CD = torch.zeros(len(self.vectors.values), found_ND.shape[1])
         captions_CD[self.vectors.rows(clip_ids)] = found_ND
         return captions_CD
