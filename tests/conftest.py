@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Before Ray, torch or MLflow are imported by any test: two cores are shared by every process of the run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,3 +27,15 @@ def ray_cluster():
         ray.init(num_cpus=4, object_store_memory=300 << 20, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """The system's Chromium, else the one that `playwright install chromium` fetched."""
+    from playwright.sync_api import sync_playwright  # of the extra `browser`
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from covr.tracking.evaluated import Evaluated
 pytestmark = pytest.mark.browser
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CONTRAST = """
 () => {
   const channel = c => (c /= 255) <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
@@ -39,18 +37,6 @@ CONTRAST = """
   return worst;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium, else the one that `playwright install chromium` fetched."""
-    from playwright.sync_api import sync_playwright
-
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

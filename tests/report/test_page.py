@@ -106,3 +106,11 @@ def test_the_latest_run_of_a_name_is_drawn(tmp_path):
         journal.append({"metrics": {"loss": first / 2}, "step": 1, "time": began})
     (drawn,) = curves(Place(tmp_path))
     assert drawn.points == [(0, 3.0), (1, 1.5)]
+
+
+def test_all_bars_have_one_scale_and_none_is_cut(html):
+    """Groups of queries reach higher than the rows of the table, whose scale they were once drawn on."""
+    bars = re.findall(r'x2="([\d.]+)%" y1="9".*?<span class="soft">[\d.]+–([\d.]+)</span>', html, re.S)
+    assert len(bars) >= 5
+    ends = [100 * float(high) / float(share) for share, high in bars if float(high) > 20]
+    assert max(ends) - min(ends) < 1, bars

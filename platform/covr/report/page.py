@@ -123,6 +123,10 @@ def _held(results: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _scale(results: Mapping[str, Any]) -> float:
-    """Where the bars' scale ends: a round number above every interval."""
-    highest = max(row["interval"][PRIMARY][1] for row in results["rows"])
-    return min(100.0, 10.0 * np.ceil(highest / 10.0) or 10.0)
+    """Where the scale of all bars ends: a round number above every interval."""
+    highs = [row["interval"][PRIMARY][1] for row in results["rows"]]
+    for row in results["rows"]:
+        highs += [group["interval"][1] for groups in row.get("breakdown", {}).values() for group in groups.values()]
+        if "wordings" in row:
+            highs.append(row["wordings"]["interval"][PRIMARY][1])
+    return min(100.0, 10.0 * np.ceil(max(highs) / 10.0) or 10.0)
