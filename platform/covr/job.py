@@ -7,6 +7,8 @@ for the same fingerprint is not run again.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,11 +138,25 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def main(function: Callable[[Job], Any]) -> None:
     """Entry point of a job script: overrides from the command line, one clear line for a user's error."""
+    out = ""
     try:
-        function(Job.from_overrides(sys.argv[1:]))
+        job = Job.from_overrides(sys.argv[1:])
+        out = str(job.root)
+        function(job)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        if not _disk_full(error):
+            raise
+        told = UserError("no space left on the disk", out, "make room; the same command goes on from here")
+        print(f"error: {told}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _disk_full(error: Exception) -> bool:
+    """Whether a full disk ended the job; an error of a Ray worker arrives as text."""
+    return any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from covr.job import main
+
 REPO = Path(__file__).parents[2]
 
 
@@ -41,3 +43,13 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, command, says):
     assert line.startswith("error: ")
     assert says in line
     assert "Traceback" not in printed
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jobs/embed.py", f"out={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        main(lambda job: Path("/dev/full").write_bytes(b"x"))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: no space left on the disk [{tmp_path}]: make room; the same command goes on from here\n"
+    )

@@ -19,6 +19,7 @@ from covr.clips.failure import DecodeFailure
 from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.sampling import Sampling
+from covr.embed.quarantine import settled
 from covr.errors import UserError
 from covr.limits import JOB_LIMITS
 from covr.storage import Place
@@ -79,6 +80,8 @@ class Decode:
         try:
             frames, indices = self._frames(row)
         except DecodeFailure as failure:
+            if not settled(row["attempt"], failure.reason):  # it may lie in the machine: once more, now
+                return self._row({**row, "attempt": row["attempt"] + 1})
             return {**row, "reason": failure.reason, "detail": failure.detail}
         except UserError as error:
             return {**row, "user_error": [error.what, error.where, error.fix]}
