@@ -141,6 +141,7 @@ MISTAKES = {
     '{"0": ["gym_0003"], "1": ["gym_0003"], "7": ["gym_0003"]}': "an unknown query is answered.*7",
     '{"0": ["gym_0003"], "1": ["gym_0003"], "1": ["gym_0004"]}': "a key stands twice",
     '{"0": ["gym_0003"], "tf-covr-test-0": ["gym_0003"]}': "a query is answered twice",
+    '{"0": ["a\\udcd7"], "1": ["b"]}': "an answer is no clip",
     '{"0": ["a.mp4"], "1": ["b.mp4"]}': "no answer is in the gallery.*a.mp4.*published names",
     '{"0": [NaN]}': "NaN is not finite",
     "{": "not JSON",
@@ -245,7 +246,7 @@ def test_vectors_that_do_not_fit_are_one_clear_line(vectors):
     asked = ("evaluate=webvid-covr", folder, "--annotations", annotations)
     with pytest.raises(UserError, match=r"no such mask.*none, published, correct"):
         covr(*asked, "mask=some")
-    with pytest.raises(UserError, match=r"no such file.*query_feat\.json"):
+    with pytest.raises(UserError, match=r"which annotations.*query_feat\.json"):
         covr(*asked[:2])
     with pytest.raises(UserError, match="one of webvid-covr, webvid-covr_text"):
         covr("evaluate=webvid", folder)
@@ -256,7 +257,7 @@ def test_vectors_that_do_not_fit_are_one_clear_line(vectors):
     with pytest.raises(UserError, match="3 rows for 4 annotations"):
         covr(*asked)
     np.save(folder / "query_feat.npy", np.array([{}] * 4), allow_pickle=True)
-    with pytest.raises(UserError, match="not a NumPy file of numbers"):
+    with pytest.raises(UserError, match="not a readable array"):
         covr(*asked)
 
 

@@ -47,7 +47,7 @@ GARBAGE = {
         "[''']",
     ],
     "target_videos_ids": ["['a'", "[None]", "a, b", "{'a'}", "['/etc/passwd']", "[" * 5000, "-" * 90000 + "1"],
-    "query_id": ["", "1.5", "one", "9" * 400, "0x1", "--1"],
+    "query_id": ["", "1.5", "one", "9" * 400, "0x1", "--1", "\x1d1", "١"],
 }
 NAMES = (
     "pth1",
@@ -145,12 +145,10 @@ def damage_json(text: str, fields: tuple[str, ...], draw: random.Random, by_line
             data = dump()
             cut = data[: draw.randrange(1, len(data) - 2)].rstrip(b"\n}")  # inside a line: a whole one less is no fault
             return cut, r"row \d+|line \d+"
-        case 6:
-            name = f'"{field}": '
-            return dump().replace(name.encode(), f"{name}NaN, {name}".encode(), 1), r"NaN|field"
-        case 7:
-            name = f'"{field}": '
-            return dump().replace(name.encode(), f"{name}1, {name}".encode(), 1), rf"field {field}"
+        case 6 | 7:
+            name, twice = f'"{field}": '.encode(), draw.choice(["NaN", "1"])
+            before, after = dump().rsplit(name, 1)  # of the last row
+            return before + name + f"{twice}, ".encode() + name + after, rf"row {len(items)}(, field {field}|\])"
         case _:
             items = [{"another": 1, **dict(reversed(list(item.items())))} for item in items]
             return b"\xef\xbb\xbf" + dump().replace(b"}, {", b"},\r\n {") + b"\r\n", None

@@ -10,6 +10,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,17 @@ from covr.errors import UserError
 from covr.storage.place import Place
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older format (torch/serialization.py)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
+"""What the zip reader raises for bytes that are not as they were written, wherever they stand."""
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Keys under which published files keep their weights."""
 
@@ -85,10 +97,13 @@ def read_saved(place: Place) -> Any:
 def _zip_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...], str]:
     """The pickled object, the classes that were not imported, and the kind of file."""
     try:
-        archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile:
-        raise UserError("a truncated or damaged archive", name, "fetch the file again") from None
-    with archive:
+        return _archive_content(file, name)
+    except DAMAGED as error:
+        raise UserError(f"a truncated or damaged archive ({error})", name, "fetch the file again") from None
+
+
+def _archive_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...], str]:
+    with zipfile.ZipFile(file) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         root = next((entry[: -len("data.pkl")] for entry in entries if entry.endswith("/data.pkl")), None)
         if root is None:

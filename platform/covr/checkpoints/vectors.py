@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from covr.checkpoints.arrays import read_npy
 from covr.checkpoints.pickles import InertUnpickler
 from covr.checkpoints.reader import legacy_content, read_saved
 from covr.datasets.annotations import read_csv
@@ -67,14 +68,7 @@ def _folder(place: Place, wanted: Collection[str]) -> Iterator[tuple[str, np.nda
         path = by_path.get(name) or (None if "/" in name else by_stem.get(name))
         if path is not None:
             file = place / path
-            yield name, _array(read_saved(file) if path.endswith(".pth") else _npy(file), str(file))
-
-
-def _npy(place: Place) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(place.read_bytes()), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"not a readable array ({error})", str(place), FIX) from None
+            yield name, _array(read_saved(file) if path.endswith(".pth") else read_npy(file), str(file))
 
 
 def _csv(place: Place) -> Iterator[tuple[str, list[float]]]:

@@ -19,6 +19,8 @@ from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.storage import Place
 
+_FAULT = "a fault was here"  # in place of what cannot stand, until its row is known
+
 
 def read_csv(
     place: Place,
@@ -122,7 +124,7 @@ def read_json(place: Place) -> Any:
         UserError: not JSON (with the line), a key twice in one object, or a number that is not finite.
     """
     _require(place)
-    return _json(place.read_bytes(), str(place))
+    return _json(place.read_bytes(), str(place), None)
 
 
 def read_records(place: Place) -> Iterator[Record]:
@@ -152,7 +154,7 @@ def read_json_lines(place: Place) -> Iterator[Record]:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip():
                 empty = False
-                yield _object(_json(line, f"{place}, row {row}"), str(place), row)
+                yield _object(_json(line, str(place), row), str(place), row)
     if empty:
         raise UserError("the file has no rows", f"{place}, row 1", FIX)
 
@@ -172,23 +174,34 @@ def _object(value: Any, file: str, row: int) -> Record:
     return Record(value, file, row)
 
 
-def _json(data: bytes, where: str) -> Any:
+def _json(data: bytes, file: str, row: int | None) -> Any:
+    """The value of a JSON text, the row of its file (None: a list's items are the rows)."""
+    faults: list[tuple[str, str]] = []
+
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise UserError("a key stands twice in one object", f"{where}, field {twice}", FIX)
+            faults.append(("a key stands twice in one object", f", field {twice}"))
+            found[_FAULT] = None
         return found
 
-    def refuse(constant: str) -> None:
-        raise UserError(f"the number {constant} is not finite", where, FIX)
+    def refuse(constant: str) -> str:
+        faults.append((f"the number {constant} is not finite", ""))
+        return _FAULT
 
+    where = file if row is None else f"{file}, row {row}"
     try:
-        return json.loads(
-            data.decode("utf-8-sig", errors="surrogateescape"), object_pairs_hook=once, parse_constant=refuse
-        )
+        text = data.decode("utf-8-sig", errors="surrogateescape")
+        value = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
     except json.JSONDecodeError as error:
         raise UserError(f"not JSON ({error.msg})", f"{where}, line {error.lineno}", FIX) from None
     except (RecursionError, ValueError) as error:
         raise UserError(f"not readable JSON ({error})", f"{where}, line 1", FIX) from None
+    if faults:
+        problem, field = faults[0]
+        items = enumerate(value if isinstance(value, list) else (), 1)
+        row = row or next((number for number, item in items if _FAULT in repr(item)), 1)
+        raise UserError(problem, f"{file}, row {row}{field}", FIX)
+    return value

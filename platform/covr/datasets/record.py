@@ -20,6 +20,7 @@ REFUSED = ("Cc", "Cs")
 ACCEPTED = frozenset("\t\n\r") | {chr(code) for code in range(0x80, 0xA0)}
 """Control characters that a text may hold: the upper ones stand in captions from the web, for quotes and dashes."""
 _INTEGER_DIGITS = 18  # fits 64 bits
+_INTEGER = re.compile(r" *-?[0-9]+ *")
 _STRING = re.compile(r"""'(?:[^'\\]|\\.)*'|["](?:[^"\\]|\\.)*["]""", re.DOTALL)
 _ANOTHER = re.compile(r"""\s*[bBrRuU]*['"]""")
 
@@ -72,13 +73,11 @@ class Record:
         return value
 
     def integer(self, field: str) -> int:
-        value = self._get(field)
-        if isinstance(value, str) and value.isascii() and value.strip().removeprefix("-").isdigit():
-            if len(value) > _INTEGER_DIGITS:
-                raise self.refuse(field, f"too large a number: {short(value)}")
-            return int(value)
-        if type(value) is int and abs(value) < 10**_INTEGER_DIGITS:
-            return value
+        value = number = self._get(field)
+        if isinstance(value, str) and len(value) <= _INTEGER_DIGITS and _INTEGER.fullmatch(value):
+            number = int(value)
+        if type(number) is int and abs(number) < 10**_INTEGER_DIGITS:
+            return number
         raise self.refuse(field, f"not a whole number: {short(value)}")
 
     def new_integer(self, field: str, seen: set[int]) -> int:

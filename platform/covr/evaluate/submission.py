@@ -85,7 +85,12 @@ def _clips(answers: object, where: str) -> list[str]:
     if not isinstance(answers, list):
         raise UserError("the answers are no list", where, FIX)
     for answer in answers:
-        if isinstance(answer, bool) or not isinstance(answer, str | int) or answer == "":
+        if (
+            isinstance(answer, bool)
+            or not isinstance(answer, str | int)
+            or not str(answer).isprintable()
+            or answer == ""
+        ):
             raise UserError(f"an answer is no clip: {answer!r}"[:80], where, "name clips by strings or whole numbers")
     return [str(answer) for answer in answers]
 

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from covr import tables
+from covr.checkpoints.arrays import read_npy
+from covr.datasets.annotations import read_object
 from covr.errors import UserError
 from covr.evaluate import lists
 from covr.evaluate.metrics import RECALL_AT
@@ -80,11 +82,13 @@ class AnnotatedRows:
         Raises:
             UserError: no such file, or another one.
         """
-        value = place.read_json()
-        try:
-            return cls(**value)
-        except TypeError:
-            raise UserError("this file does not say what the rows are about", str(place), "evaluate again") from None
+        if not place.exists():
+            fix = "give --annotations FILE, or let jobs/evaluate.py write it"
+            raise UserError("which annotations are these vectors of?", str(place), fix)
+        found = read_object(place)
+        return cls(
+            annotation=found.text("annotation"), query_clips=found.names("query_clips"), targets=found.names("targets")
+        )
 
     def write(self, place: Place) -> None:
         """As one JSON object."""
@@ -99,11 +103,8 @@ def read_vectors(file: Path, num_rows: int | None = None) -> np.ndarray:
     """
     if not file.is_file():
         raise UserError("no such file of vectors", str(file), "jobs/evaluate.py test=webvid-covr writes it")
-    try:
-        values = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise UserError("not a NumPy file of numbers", str(file), "save it with numpy.save") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+    values = read_npy(Place(file))
+    if values.ndim != 2 or values.dtype.kind != "f":
         raise UserError("not vectors (rows, dimensions)", str(file), "save one float vector a row")
     if num_rows is not None and len(values) != num_rows:
         raise UserError(f"{len(values)} rows for {num_rows} annotations", str(file), "give one vector a row")
