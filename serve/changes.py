@@ -33,7 +33,7 @@ class Changes:
             UserError: another writer, or a clip that this retriever cannot index.
             OSError: it cannot be written; nothing has changed.
         """
-        entry = pair.entry(clip, frames)
+        entry = pair.encoder.entry(clip, frames)
         return pair.over(self._writer(pair).put(entry))
 
     def remove(self, pair: Pair, clip_id: str) -> Pair:
@@ -79,10 +79,10 @@ class Changes:
             for clip_id in sorted(view.removed - view.added.keys()):
                 if clip_id in live.view:
                     live.remove(clip_id)
-            with IsolatedDecoder(new.decoder) as decoder:
+            with IsolatedDecoder(new.encoder.decoder) as decoder:
                 for entry in view.added.values():
                     if new.retriever != old.retriever:
-                        entry = new.entry(entry.clip, _decoded(decoder, self._root, entry.clip, new))
+                        entry = new.encoder.entry(entry.clip, _decoded(decoder, self._root, entry.clip, new))
                     live.put(entry)
         except BaseException:
             live.close()
@@ -106,7 +106,7 @@ class Changes:
 def _decoded(decoder: IsolatedDecoder, root: Place, clip: dict[str, Any], pair: Pair) -> dict[Mode, np.ndarray]:
     path = str(root.resolve(clip["uri"]).local())
     try:
-        return {mode: decoder.decode(path, sampling).frames for mode, sampling in pair.sampling.items()}
+        return {mode: decoder.decode(path, sampling).frames for mode, sampling in pair.encoder.sampling.items()}
     except DecodeFailure as failure:
         raise UserError(
             f"a clip that was added cannot be decoded again ({failure.reason})", clip["clip_id"], "remove it first"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +69,49 @@ class Decoders:
     async def _run(
         self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
     ) -> Clip:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._decode, place, sampling, start_s, end_s, decoder)
+        """Ended with its caller: the decode process is, where it has begun."""
+        loop, running = asyncio.get_running_loop(), _Running()
 
-    def _decode(
-        self, place: Place, sampling: Sampling, start_s: float | None, end_s: float | None, decoder: Decoder
-    ) -> Clip:
-        with on_disk(place) as path:
-            return self._process(decoder).decode(str(path), sampling, start_s, end_s)
+        def decode() -> Clip:
+            with on_disk(place) as path, running.by(self._process(decoder)) as process:
+                return process.decode(str(path), sampling, start_s, end_s)
+
+        try:
+            return await loop.run_in_executor(self._threads, decode)
+        except asyncio.CancelledError:
+            running.end()
+            raise
 
     def _process(self, decoder: Decoder) -> IsolatedDecoder:
         """This thread's own."""
         if not hasattr(self._own, decoder):
             setattr(self._own, decoder, IsolatedDecoder(decoder))
         return getattr(self._own, decoder)
+
+
+class _Running:
+    """A decode that may be ended from another thread, and then costs nothing further."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: IsolatedDecoder | None = None
+        self._ended = False
+
+    @contextmanager
+    def by(self, process: IsolatedDecoder) -> Iterator[IsolatedDecoder]:
+        """While this process decodes."""
+        with self._lock:
+            if self._ended:
+                raise DecodeFailure("crashed", "its caller has gone")
+            self._process = process
+        try:
+            yield process
+        finally:
+            with self._lock:
+                self._process = None
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.interrupt()

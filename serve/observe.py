@@ -1,7 +1,8 @@
-"""Every request counted, and written to the audit log: who, what and with which result; never a body or a query."""
+"""Every request counted, traced and written to the audit log: who, what, with which result; no body and no query."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from datetime import UTC, datetime
@@ -10,9 +11,13 @@ from pathlib import Path
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve import tracing
 from serve.access import CALLER
 from serve.metrics import Metrics
-from serve.problems import request_id
+from serve.problems import KIND, request_id
+
+GONE = 499
+"""The status under which a request is counted whose caller did not wait for its answer; nginx's word for it."""
 
 
 class Observed:
@@ -39,14 +44,20 @@ class Observed:
             await send(message)
 
         self._metrics.begun()
-        try:
-            await self.app(scope, receive, sending)
-        finally:
-            took_s = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", "none")  # as declared: a path has as many values as clips
-            self._metrics.ended(route, status, took_s)
-            if self._audit is not None:
-                self._audit.write(json.dumps(_entry(scope, status, took_s)) + "\n")
+        connection = HTTPConnection(scope)
+        with tracing.request(connection) as span:
+            try:
+                await self.app(scope, receive, sending)
+            except asyncio.CancelledError:
+                status = GONE
+                raise
+            finally:
+                took_s = time.perf_counter() - start
+                route = getattr(scope.get("route"), "path", "none")  # as declared: a path has as many values as clips
+                self._metrics.ended(route, status, took_s, scope.get(KIND))
+                tracing.answered(span, scope["method"], route, status, request_id(connection))
+                if self._audit is not None:
+                    self._audit.write(json.dumps(_entry(scope, status, took_s)) + "\n")
 
 
 def _entry(scope: Scope, status: int, took_s: float) -> dict[str, object]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from covr.client.schema import FieldError
 from covr.limits import LIMITS
 from covr.storage.place import fingerprint
-from serve.pair import Query
 from serve.problems import Problem
+from serve.query import Query
 
 _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})")
 

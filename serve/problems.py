@@ -22,6 +22,8 @@ from covr.client.schema import FieldError
 logger = logging.getLogger("ray.serve")
 
 MEDIA_TYPE = "application/problem+json"
+KIND = "covr.problem"
+"""Where the kind of the problem that answered it stands in a connection's scope."""
 
 
 class Problem(Exception):
@@ -49,6 +51,7 @@ class Problem(Exception):
 
     def response(self, request: HTTPConnection) -> Response:
         """This problem as the answer to a request."""
+        request.scope[KIND] = self.kind
         body = ProblemBody(
             type=f"urn:covr:problem:{self.kind}",
             title=HTTPStatus(self.status).phrase,

@@ -13,6 +13,10 @@ class Limits:
     """Largest HTTP body or clip file sent with a query."""
     body_timeout_s: float = 30.0
     """Time within which an HTTP body has arrived whole."""
+    url_timeout_s: float = 15.0
+    """Time within which a query's video has arrived from its URL."""
+    max_redirects: int = 2
+    """Most redirects that are followed to it."""
     max_file_bytes: int = 4 << 30
     """Largest video file read from a data set."""
     max_duration_s: float = 300.0
@@ -39,6 +43,8 @@ class Limits:
     """Longest modification text, in characters."""
     max_field_chars: int = 16 << 20
     """Longest field of an annotation file, in characters."""
+    max_refinements: int = 16
+    """Most sentences that a query refines."""
     max_k: int = 1000
     """Most answers to one query, or on one page of them."""
     max_offset: int = 100_000

@@ -183,3 +183,23 @@ def test_isolation_costs_little(tmp_path, decoder):
     ratio = np.median(isolated) / np.median(bare)
     print(f"isolation cost: {ratio:.3f} (median of {len(bare)}; {1000 * np.median(bare):.2f} ms in process)")
     assert ratio <= 1.15
+
+
+def test_the_process_has_no_network_where_the_kernel_allows_that(videos, decoder):
+    allowed = [subprocess.run(["unshare", how, "true"], capture_output=True, check=False) for how in ("-n", "-Un")]
+    if all(each.returncode for each in allowed):
+        pytest.skip("this kernel lets no process leave the network")
+    decoder.decode(videos[0], SAMPLING)
+    assert os.readlink(f"/proc/{decoder.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    devices = Path(f"/proc/{decoder.pid}/net/dev").read_text().splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in devices] == ["lo"]
+
+
+def test_a_decode_that_is_interrupted_ends_at_once_and_the_next_one_goes_on(videos, decoder):
+    decoder.decode(videos[0], SAMPLING)
+    threading.Timer(0.3, decoder.interrupt).start()
+    start = time.monotonic()
+    with pytest.raises(DecodeFailure, match="crashed"):
+        decoder.decode(videos[1], Sampling(num_frames=100))
+    assert time.monotonic() - start < 3
+    assert len(decoder.decode(videos[0], SAMPLING).frames) == 8

@@ -14,6 +14,7 @@ from covr.config.compose import build, compose
 from covr.embed.features import Features
 from covr.embed.quarantine import Quarantine
 from covr.errors import UserError
+from covr.evaluate.confidence import Confidence
 from covr.index.build import index
 from covr.index.current import Current
 from covr.index.snapshot import Snapshot
@@ -89,6 +90,43 @@ def test_the_same_again_is_up_to_date_and_another_target_side_is_not(root, capsy
     second = index(job(root))
     assert second["snapshot"] != first["snapshot"]
     assert Current.read(root).snapshot == second["snapshot"]
+
+
+def test_the_confidence_of_first_answers_is_measured_on_the_validation_queries(root, capsys):
+    model = retriever(0)
+    model.save(root / "retrievers/composed")
+    values = embed(root, model)
+    store = TableStore(root / "tables/triplets", "triplets")
+    clips = sorted(values)
+    asked = [
+        {
+            "query_id": f"q{number}",
+            "query_clip": clip,
+            "modifications": [text],
+            "target_clips": [clips[(number + step) % len(clips)] for step in range(1, 13)],
+            "split": "val",
+            "galleries": {"corrected": "of the test"},
+        }
+        for number, clip in enumerate(clips)
+        for text in ("show it twice", "show it three times")
+    ]
+    store.publish(tables.from_rows("triplets", asked), "validation")
+    gallery = [{"gallery_id": "of the test", "clip_id": clip} for clip in clips]
+    galleries = TableStore(root / "tables/galleries", "galleries")
+    galleries.publish(pa.concat_tables([galleries.read(), tables.from_rows("galleries", gallery)]), "with another")
+    index(job(root, "index.confidence=0.2"))
+    found = Confidence.read(root, model.fingerprint)
+    with torch.no_grad():
+        queries = torch.from_numpy(np.stack([values[row["query_clip"]] for row in asked]))
+        query_QD = model.embed_query(queries, [row["modifications"][0] for row in asked])
+        scores_QG = query_QD @ model.embed_target(torch.from_numpy(np.stack([values[clip] for clip in clips]))).T
+    scores_QG[range(len(asked)), [clips.index(row["query_clip"]) for row in asked]] = -1
+    best = [clips[column] for column in scores_QG.argmax(1)]
+    right = np.array([clip in row["target_clips"] for clip, row in zip(best, asked, strict=True)])
+    expected = Confidence.of(scores_QG.max(1).values.numpy(), right, 0.2)
+    assert found.queries == 48
+    assert found.score == pytest.approx(expected.score, abs=1e-5)
+    assert found.share == expected.share
 
 
 def test_a_named_gallery_only(root):

@@ -14,14 +14,17 @@ from covr import tables
 from covr.clips import version
 from covr.clips.isolated import IsolatedDecoder
 from covr.config.compose import build, compose
+from covr.evaluate.confidence import Confidence
 from covr.index.current import Current
 from covr.index.snapshot import Snapshot
 from covr.models import AIM, ComposedRetriever, build_retriever
+from covr.models.text.words import Vocabulary
 from covr.storage import Place
 
 # Ids as people have them: with slashes, blanks and letters of their own.
 CLIP_IDS = ["a", "b", "dive/2½ somersaults", "e?f#g", "segment"]
 TEXT = "show it with two turns"
+CONFIDENT_FROM = 0.685
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,8 @@ def build_root(root: Place, retriever: ComposedRetriever) -> Snapshot:
         decoder=version("decord"),
     )
     retriever.save(root / "retrievers/composed")
+    Vocabulary.of([TEXT, "somersaults"]).write(root / "retrievers/composed")
+    Confidence(level=0.9, score=CONFIDENT_FROM, share=0.5, queries=100).write(root, retriever.fingerprint)
     Current(snapshot=snapshot.fingerprint, retriever="retrievers/composed").write(root)
     return snapshot
 

@@ -9,7 +9,8 @@ from small_root import CLIP_IDS, TEXT, build_root, ranked, small_retriever
 from covr.clips.isolated import IsolatedDecoder
 from covr.errors import UserError
 from covr.storage import Place
-from serve.pair import Pair, Query
+from serve.pair import Pair
+from serve.query import Query
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def frames(served, pair):
     with IsolatedDecoder() as decoder:
         found = {
             row["clip_id"]: decoder.decode(
-                str(served.media(row["clip_id"])), pair.sampling["composed"], row["start_s"], row["end_s"]
+                str(served.media(row["clip_id"])), pair.encoder.sampling["composed"], row["start_s"], row["end_s"]
             ).frames
             for row in served.snapshot.clips.to_pylist()
         }
@@ -65,7 +66,7 @@ def test_a_retriever_trained_since_is_refused(tmp_path):
 
 
 def test_clips_decoded_by_another_version_are_refused(served, monkeypatch):
-    monkeypatch.setattr("serve.pair.version", lambda decoder: f"{decoder}-of-tomorrow")
+    monkeypatch.setattr("serve.encoder.version", lambda decoder: f"{decoder}-of-tomorrow")
     with pytest.raises(UserError, match=r"decoded with decord-.*of-tomorrow"):
         Pair.load(served.root)
 

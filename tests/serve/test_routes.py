@@ -14,7 +14,7 @@ import pytest
 import torch
 from make_videos import make_video
 from PIL import Image
-from small_root import CLIP_IDS, TEXT, ranked
+from small_root import CLIP_IDS, CONFIDENT_FROM, TEXT, ranked
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,32 @@ def test_the_texts_share_is_the_fusions_gate(http, served):
     with torch.inference_mode():
         gate = float(served.retriever.text_share(feature_1D, [TEXT])[0])
     assert search(http, clip_id="a", text=TEXT)["text_share"] == pytest.approx(gate, abs=1e-5)
+
+
+def test_the_last_answer_is_refined_by_another_sentence(http, served):
+    first, second = "show it with two turns.", "on the beam instead"
+    answer = search(http, clip_id="a", refines=[first, "slower"], text=second)
+    assert answer["text"] == "show it with two turns, slower, on the beam instead"
+    feature = served.snapshot.features_NF[served.snapshot.row("a")]
+    expected = ranked(served, feature, answer["text"], without="a")
+    np.testing.assert_allclose([r["score"] for r in answer["results"]], [score for _, score in expected], atol=1e-5)
+    sent = upload(http, served.media("a").read_bytes(), refines=json.dumps([first, "slower"]), text=second)
+    assert [r["clip_id"] for r in sent["results"]] == [r["clip_id"] for r in answer["results"]]
+    for refused in ({"clip_id": "a", "refines": [first]}, {"text": "x" * 1990, "refines": [first]}):
+        assert http.post("/v1/search", json=refused).status_code == 422
+
+
+def test_an_answer_says_what_it_does_not_know(http):
+    known = search(http, text=TEXT)
+    assert (known["unseen"], known["truncated"], known["confident"]) == ([], False, None)
+    odd = search(http, clip_id="a", text="Show it with 2 quarks and a flimflam, two quarks")
+    assert (odd["unseen"], odd["truncated"]) == (["quarks", "and", "a", "flimflam"], False)
+    assert search(http, text="antidisestablishmentarianism " * 30)["truncated"]  # more tokens than the encoder reads
+    answers = [search(http, clip_id=clip_id, text=TEXT) for clip_id in CLIP_IDS]
+    for answer in answers:
+        assert answer["confident"] == (answer["results"][0]["score"] >= CONFIDENT_FROM)
+        if answer["next"]:
+            assert search(http, clip_id="a", text=TEXT, cursor=answer["next"])["confident"] == answer["confident"]
 
 
 def test_a_filter_and_excluded_clips_bound_the_answers_to_a_clip_that_is_sent(http, served):
@@ -204,6 +230,7 @@ def test_health_and_readiness(http, served):
         "clips": 5,
         "retriever": served.retriever.fingerprint,
         "index": served.snapshot.fingerprint,
+        "others": {},
     }
 
 
@@ -217,7 +244,11 @@ def test_metrics_count_requests_and_stages(http):
     search(http, clip_id="a", text=TEXT)
     assert value(counted) == before + 1
     assert value('covr_query_stage_seconds_count{stage="encode"}') == encoded + 1
-    assert value("covr_index_clips") == 5
+    assert value('covr_index_clips{retriever="default"}') == 5
+    refused = value('covr_rejections_total{reason="unknown-clip"}')
+    http.post("/v1/search", json={"clip_id": "nope", "text": TEXT})
+    assert value('covr_rejections_total{reason="unknown-clip"}') == refused + 1
+    assert value("covr_queries_waiting") == 0
 
 
 def test_openapi_describes_the_search_and_its_errors(http):

@@ -11,3 +11,24 @@ from serve.settings import Settings
 def test_settings_that_make_no_sense_are_refused(field):
     with pytest.raises(ValueError, match=next(iter(field))):
         Settings(root="x", **field)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shards": 2}, "for topology separate"),
+        ({"max_encoders": 2}, "for topology separate"),
+        ({"topology": "separate", "encoders": 3, "max_encoders": 2}, "less than encoders"),
+        ({"retrievers": {"default": "y"}}, "named default"),
+        ({"retrievers": {"A b": "y"}}, "pattern"),
+        ({"topology": "scattered"}, "colocated"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given, said):
+    with pytest.raises(ValueError, match=said):
+        Settings(root="x", **given)
+
+
+def test_every_retriever_has_its_root():
+    assert Settings(root="x", retrievers=None).roots == {"default": "x"}
+    assert Settings(root="x", retrievers={"other": "y"}).roots == {"default": "x", "other": "y"}

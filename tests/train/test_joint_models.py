@@ -28,7 +28,8 @@ from covr.train.pretrain import pretrain
 from covr.train.task import Shard
 from covr.train.triplets import TripletTask
 from covr.train.vectors import Vectors
-from serve.pair import Pair, Query
+from serve.pair import Pair
+from serve.query import Query
 
 TRAINED = [name for name in tiny_joint.SIZES if name not in ("blip-covr-visual", "blip2-video", "clip-average")]
 FIXED = [

@@ -14,6 +14,7 @@ clips = typer.Typer(help="The clips that a running endpoint has indexed.", no_ar
 
 _Url = Annotated[str, typer.Option("--url", envvar="COVR_URL", help="The endpoint.")]
 _Key = Annotated[str | None, typer.Option("--key", envvar="COVR_KEY", help="API key with the scope ingest.")]
+_Retriever = Annotated[str | None, typer.Option("--retriever", help="One of the endpoint's; none: the first.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print the whole answer as JSON.")]
 
 
@@ -25,28 +26,33 @@ def add(
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, for filters; repeatable.")] = None,
     url: _Url = DEFAULT_URL,
     key: _Key = None,
+    retriever: _Retriever = None,
     as_json: _Json = False,
 ) -> None:
     """Index a file: it is found by the next query."""
     attributes = dict(_pair(each) for each in attribute or [])
     with Client(url, key=key) as client:
-        clip = client.add_clip(clip_id, video, label=label, attributes=attributes)
+        clip = client.add_clip(clip_id, video, label=label, attributes=attributes, retriever=retriever)
     print(clip.model_dump_json(indent=2) if as_json else f"{clip.clip_id}: {clip.num_frames} frames, indexed")
 
 
 @clips.command()
-def remove(clip_id: str, url: _Url = DEFAULT_URL, key: _Key = None, as_json: _Json = False) -> None:
+def remove(
+    clip_id: str, url: _Url = DEFAULT_URL, key: _Key = None, retriever: _Retriever = None, as_json: _Json = False
+) -> None:
     """Index a clip no more; its file stays."""
     with Client(url, key=key) as client:
-        removed = client.remove_clip(clip_id)
+        removed = client.remove_clip(clip_id, retriever=retriever)
     print(removed.model_dump_json(indent=2) if as_json else f"{removed.clip_id}: removed")
 
 
 @clips.command()
-def get(clip_id: str, url: _Url = DEFAULT_URL, key: _Key = None, as_json: _Json = False) -> None:
+def get(
+    clip_id: str, url: _Url = DEFAULT_URL, key: _Key = None, retriever: _Retriever = None, as_json: _Json = False
+) -> None:
     """What is known of an indexed clip."""
     with Client(url, key=key) as client:
-        clip = client.clip(clip_id)
+        clip = client.clip(clip_id, retriever=retriever)
     if as_json:
         print(clip.model_dump_json(indent=2))
         return

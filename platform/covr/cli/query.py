@@ -21,6 +21,10 @@ def query(
     text: Annotated[
         str | None, typer.Option("--text", "-t", help="What should be different; alone: what is looked for.")
     ] = None,
+    refines: Annotated[
+        list[str] | None,
+        typer.Option("--refines", help="A sentence before --text, whose answer it refines; repeatable."),
+    ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="The query video: a file that is sent.")] = None,
     clip: Annotated[str | None, typer.Option("--clip", help="The query video: the id of an indexed clip.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
@@ -32,6 +36,7 @@ def query(
         list[str] | None, typer.Option("--exclude", help="A clip that is no answer; repeatable.")
     ] = None,
     cursor: Annotated[str | None, typer.Option("--cursor", help="For the next page: what the last one named.")] = None,
+    retriever: Annotated[str | None, typer.Option(help="One of the endpoint's retrievers; none: the first.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
     url: Annotated[str, typer.Option("--url", envvar="COVR_URL", help="The endpoint.")] = DEFAULT_URL,
     key: Annotated[str | None, typer.Option(envvar="COVR_KEY", help="API key; better by COVR_KEY.")] = None,
@@ -41,12 +46,22 @@ def query(
     both)."""
     with Client(url, key=key) as client:
         answer = client.search(
-            text=text, video=video, clip_id=clip, k=k, filter=_filter(where), exclude=exclude or [], cursor=cursor
+            text=text,
+            video=video,
+            clip_id=clip,
+            refines=refines or [],
+            k=k,
+            filter=_filter(where),
+            exclude=exclude or [],
+            cursor=cursor,
+            retriever=retriever,
         )
     if as_json:
         print(answer.model_dump_json(indent=2))
         return
     console.print(table(answer, url=url))
+    for line in remarks(answer):
+        console.print(line, markup=False)
     if answer.next:
         console.print(f"next page: --cursor {answer.next}", markup=False)
     if explain:
@@ -62,6 +77,21 @@ def _filter(given: str | None) -> dict | None:
         ) from None
 
 
+_CONFIDENT = {True: "yes", False: "no", None: "not measured for such queries"}
+
+
+def remarks(answer: SearchAnswer) -> list[str]:
+    """What people should know before they rely on an answer."""
+    said = []
+    if answer.confident is False:
+        said.append("not confident: validation queries with such a score were often answered wrongly")
+    if answer.unseen:
+        said.append(f"the model was never trained on: {', '.join(answer.unseen)}")
+    if answer.truncated:
+        said.append("the text is longer than the model reads: its end had no influence")
+    return said
+
+
 def _explained(answer: SearchAnswer) -> Table:
     """Stages and facts of one answer."""
     shown = Table(show_header=False)
@@ -69,8 +99,13 @@ def _explained(answer: SearchAnswer) -> Table:
     share = answer.text_share
     rows = {
         "query": answer.mode,
+        "text read": answer.text or "none",
+        "words never trained on": "not known" if answer.unseen is None else ", ".join(answer.unseen) or "none",
+        "cut off": "its end" if answer.truncated else "nothing",
+        "confident": _CONFIDENT[answer.confident],
         "text share": "none in this model" if share is None else f"{share:.2f}",
         "decode": "nothing sent" if stages.decode is None else f"{stages.decode:.1f} ms",
+        "waited": f"{stages.queue:.1f} ms",
         "encode": f"{stages.encode:.1f} ms, a batch of {answer.batch_size}",
         "search": f"{stages.search:.1f} ms",
         "whole": f"{answer.took_ms:.1f} ms",

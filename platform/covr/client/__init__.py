@@ -1,10 +1,13 @@
 """The Python client of the endpoint."""
 
-from covr.client.endpoint import DEFAULT_URL, Client, RequestRefused
-from covr.client.schema import Clip, Problem, Ready, Result, SearchAnswer, SearchQuery
+from covr.client.asynchronous import AsyncClient
+from covr.client.endpoint import DEFAULT_URL, Client
+from covr.client.schema import Clip, Problem, Ready, Result, SearchAnswer, SearchQuery, Serving
+from covr.client.sending import RequestRefused
 
 __all__ = [
     "DEFAULT_URL",
+    "AsyncClient",
     "Client",
     "Clip",
     "Problem",
@@ -13,4 +16,5 @@ __all__ = [
     "Result",
     "SearchAnswer",
     "SearchQuery",
+    "Serving",
 ]

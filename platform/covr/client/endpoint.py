@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from typing import Any, Self, Unpack
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from covr.client.schema import Clip, Problem, Ready, Removed, SearchAnswer, SearchAnswers
-from covr.errors import UserError
+from covr.client import asks, sending
+from covr.client.asks import Answer, Ask, ClipOptions, SearchOptions
+from covr.client.schema import Clip, Ready, Removed, SearchAnswer, Serving
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-class RequestRefused(UserError):
-    """The endpoint answered with an error.
-
-    Attributes:
-        status: of HTTP.
-        problem: the whole answer; None where something else than the endpoint answered.
-    """
-
-    def __init__(self, what: str, where: str = "", fix: str = "", status: int = 0, problem: Problem | None = None):
-        super().__init__(what, where, fix)
-        self.status, self.problem = status, problem
-
 
 class Client:
-    """A connection to one endpoint; usable as a context manager.
+    """A connection to one endpoint; usable as a context manager. `AsyncClient` is the same for asyncio.
+
+    A connection that is lost and an endpoint that is busy or restarts are asked again; a change of the index goes under
+    an Idempotency-Key, so that it is made once.
 
     Args:
         base_url: of the server with its route prefix, e.g. `http://127.0.0.1:8000`.
+        timeout_s: for one request as a whole to connect, to write and to be answered; the endpoint is told, and does
+            not work for longer.
         key: an API key, where the endpoint asks for one.
-        timeout_s: for one request as a whole to connect, to write and to be answered.
+        retries: how often a request is sent again at most.
 
     Example:
         >>> with Client() as client:
@@ -48,49 +36,30 @@ class Client:
         ...     print(answer.results[0].clip_id)
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, timeout_s: float = 60.0, key: str | None = None) -> None:
-        self.base_url = base_url.rstrip("/")
-        try:
-            headers = {"Authorization": f"Bearer {key}"} if key else None
-            self._http = httpx.Client(base_url=self.base_url, timeout=timeout_s, trust_env=False, headers=headers)
-        except httpx.InvalidURL as error:
-            raise UserError(f"not a URL: {error}", base_url, "give one like http://127.0.0.1:8000") from None
-
-    def search(
+    def __init__(
         self,
-        *,
-        text: str | None = None,
-        video: str | Path | None = None,
-        clip_id: str | None = None,
-        k: int = 10,
-        filter: Mapping[str, Any] | None = None,
-        exclude: Sequence[str] = (),
-        cursor: str | None = None,
-    ) -> SearchAnswer:
+        base_url: str = DEFAULT_URL,
+        timeout_s: float = 60.0,
+        key: str | None = None,
+        retries: int = sending.RETRIES,
+    ) -> None:
+        self.base_url, self._retries = base_url.rstrip("/"), retries
+        try:
+            self._http = httpx.Client(**sending.options(self.base_url, timeout_s, key))
+        except httpx.InvalidURL as error:
+            raise sending.not_a_url(base_url, error) from None
+
+    def search(self, **options: Unpack[SearchOptions]) -> SearchAnswer:
         """The clips that are like the query's video but changed as the text says.
 
         Args:
-            text: the modification; alone: a description of what is looked for.
-            video: a file to send; or
-            clip_id: a clip that the endpoint has indexed. Alone: what looks the same is looked for.
-            k: how many answers.
-            filter: conditions on the answers, see `covr.client.filters`.
-            exclude: clips that are no answers.
-            cursor: `next` of the answer before, for the page behind it.
+            options: `covr.client.asks.SearchOptions`.
 
         Raises:
             RequestRefused: the endpoint refused the query: an unknown clip, not a video, a limit, not ready.
             UserError: nothing to search by, nothing answers at the URL, or the file cannot be read.
         """
-        if video is not None and clip_id is not None:
-            raise UserError("a video and a clip id", "", "give one of the two")
-        if text is None and video is None and clip_id is None:
-            raise UserError("nothing to search by", "", "give a text, a video or a clip id")
-        given = {"clip_id": clip_id, "text": text, "filter": filter, "exclude": list(exclude), "cursor": cursor}
-        fields = {"k": k, **{name: value for name, value in given.items() if value not in (None, [])}}
-        if video is None:
-            return self._ask(SearchAnswer, "POST", "/v1/search", json=fields)
-        return self._send_file(SearchAnswer, "/v1/search", Path(video), fields)
+        return self._ask(asks.search(options))
 
     def search_many(self, queries: Sequence[Mapping[str, Any]]) -> list[SearchAnswer]:
         """The answers to several queries in one request, in their order.
@@ -101,36 +70,34 @@ class Client:
         Raises:
             RequestRefused: the endpoint refused one of them, which is named; none is answered.
         """
-        return self._ask(SearchAnswers, "POST", "/v1/search/batch", json={"queries": list(queries)}).answers
+        return self._ask(asks.search_many(queries)).answers
 
-    def clip(self, clip_id: str) -> Clip:
+    def clip(self, clip_id: str, *, retriever: str | None = None) -> Clip:
         """An indexed clip.
 
         Raises:
             RequestRefused: no clip of this id is indexed.
         """
-        return self._ask(Clip, "GET", f"/v1/clips/{quote(clip_id, safe='')}")
+        return self._ask(asks.clip(clip_id, retriever))
 
-    def add_clip(
-        self, clip_id: str, video: str | Path, *, label: str | None = None, attributes: Mapping[str, str] | None = None
-    ) -> Clip:
+    def add_clip(self, clip_id: str, video: str | Path, **options: Unpack[ClipOptions]) -> Clip:
         """Index a video or image file, or replace the clip of this id; it is on disk there and found when this returns.
 
-        Sent again after a lost connection, it does no harm: the id decides.
+        Args:
+            options: `covr.client.asks.ClipOptions`.
 
         Raises:
             RequestRefused: not a video, a limit, or the index cannot be changed.
         """
-        fields = {"clip_id": clip_id, "attributes": dict(attributes or {}), **({"label": label} if label else {})}
-        return self._send_file(Clip, "/v1/clips", Path(video), fields)
+        return self._ask(asks.add_clip(clip_id, video, options))
 
-    def remove_clip(self, clip_id: str) -> Removed:
+    def remove_clip(self, clip_id: str, *, retriever: str | None = None) -> Removed:
         """Index a clip no more.
 
         Raises:
             RequestRefused: no clip of this id is indexed.
         """
-        return self._ask(Removed, "DELETE", f"/v1/clips/{quote(clip_id, safe='')}")
+        return self._ask(asks.remove_clip(clip_id, retriever))
 
     def ready(self) -> Ready:
         """What serves, once it has answered a query of its own.
@@ -138,15 +105,15 @@ class Client:
         Raises:
             RequestRefused: it is not ready; the message says why.
         """
-        return self._ask(Ready, "GET", "/readyz")
+        return self._ask(asks.ready())
 
-    def reload(self) -> Ready:
+    def reload(self, *, retriever: str | None = None) -> Serving:
         """Have the endpoint swap to the retriever and index that its storage root names now.
 
         Raises:
             RequestRefused: the new pair was refused, and why; the old one goes on.
         """
-        return self._ask(Ready, "POST", "/v1/admin/reload")
+        return self._ask(asks.reload(retriever))
 
     def fetch(self, link: str) -> bytes:
         """The bytes behind a `media` or `thumbnail` link of an answer."""
@@ -163,55 +130,21 @@ class Client:
     ) -> None:
         self.close()
 
-    def _send_file(self, model: type[_Model], route: str, path: Path, fields: Mapping[str, Any]) -> _Model:
-        """A multipart request: a file as `video`, and fields as text or JSON."""
-        with ExitStack() as stack:
+    def _ask(self, ask: Ask[Answer]) -> Answer:
+        headers = ask.headers()
+        with sending.content(ask) as body:
+            response = self._send(ask.method, ask.path, params=ask.params, headers=headers, **body)
+        return sending.answered(ask, response, self.base_url)
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        pauses = sending.pauses(self._retries)
+        while True:
+            outcome: httpx.Response | httpx.HTTPError | httpx.InvalidURL
             try:
-                file = stack.enter_context(path.open("rb"))
-            except OSError as error:
-                raise UserError(f"cannot read the video ({error.strerror})", str(path), "give a file") from None
-            return self._ask(
-                model,
-                "POST",
-                route,
-                files={"video": (path.name, file, "application/octet-stream")},
-                data={name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()},
-            )
-
-    def _ask(self, model: type[_Model], method: str, path: str, **content: object) -> _Model:
-        response = self._send(method, path, **content)
-        try:
-            return model.model_validate_json(response.content)
-        except ValidationError:
-            raise UserError(
-                "the answer is not that of a covr endpoint", self.base_url, "check the URL and the versions"
-            ) from None
-
-    def _send(self, method: str, path: str, **content: object) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, **content)  # type: ignore[arg-type]
-        except httpx.ConnectError:
-            raise UserError("nothing listens there", self.base_url, "start the endpoint with `make serve`") from None
-        except httpx.TimeoutException:
-            raise UserError("no answer in time", self.base_url, "try again, or raise the timeout") from None
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise UserError(
-                f"the request failed ({type(error).__name__})", self.base_url, "check the URL and the server's log"
-            ) from None
-        if response.is_error:
-            raise _refusal(response)
-        return response
-
-
-def _refusal(response: httpx.Response) -> RequestRefused:
-    try:
-        problem = Problem.model_validate_json(response.content)
-    except ValidationError:
-        return RequestRefused(
-            f"HTTP {response.status_code} from something that is not a covr endpoint",
-            str(response.url),
-            "check the URL",
-            response.status_code,
-        )
-    what = "; ".join([problem.detail, *(f"{error.field}: {error.message}" for error in problem.errors)])
-    return RequestRefused(what, f"request {problem.request_id}", "", problem.status, problem)
+                outcome = self._http.request(method, path, **content)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                outcome = error
+            wait_s = sending.again_after(outcome, pauses)
+            if wait_s is None:
+                return sending.checked(outcome, self.base_url)
+            time.sleep(wait_s)

@@ -24,11 +24,19 @@ Text = Annotated[
 K = Annotated[int, Field(ge=1, le=LIMITS.max_k, description="How many answers.")]
 
 
+Refines = Annotated[
+    list[Text],
+    Field(
+        max_length=LIMITS.max_refinements,
+        description="The sentences before `text`, oldest first: the last answer is refined by `text`.",
+    ),
+]
 ClipName = Annotated[str, Field(min_length=1, max_length=1024)]
 Exclude = Annotated[list[ClipName], Field(max_length=LIMITS.max_exclude, description="Clips that are no answers.")]
 Cursor = Annotated[
     str, Field(min_length=1, max_length=200, description="`next` of the page before, with the same query.")
 ]
+Retriever = Annotated[str, Field(max_length=64, description="One of the endpoint's retrievers; none: the first.")]
 Mode = Literal["composed", "text", "video"]
 """What a query is made of: a video and a text, a text alone, a video alone."""
 
@@ -39,16 +47,28 @@ class SearchQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     clip_id: ClipName | None = None
+    video_url: (
+        Annotated[str, Field(max_length=2048, description="https://, of a host that the endpoint allows.")] | None
+    ) = None
     text: Text | None = None
+    refines: Refines = []
     k: K = 10
     filter: Filter | None = None
     exclude: Exclude = []
     cursor: Cursor | None = None
+    retriever: Retriever | None = None
 
     @model_validator(mode="after")
     def _of_something(self) -> Self:
-        if self.clip_id is None and self.text is None:
+        if self.clip_id is not None and self.video_url is not None:
+            raise ValueError("has a clip_id and a video_url: give one of them")
+        if self.clip_id is None and self.video_url is None and self.text is None:
             raise ValueError("needs a clip_id, a text, or both")
+        return self
+
+    @model_validator(mode="after")
+    def _refining(self) -> Self:
+        whole_text(self)
         return self
 
 
@@ -58,10 +78,32 @@ class UploadQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     text: Text | None = None
+    refines: Json[Refines] = []
     k: K = 10
     filter: Json[Filter] | None = None
     exclude: Json[Exclude] = []
     cursor: Cursor | None = None
+    retriever: Retriever | None = None
+
+    @model_validator(mode="after")
+    def _refining(self) -> Self:
+        whole_text(self)
+        return self
+
+
+def whole_text(query: SearchQuery | UploadQuery) -> str | None:
+    """What the model reads of a query: its sentences in their order, as one that says all of them.
+
+    Raises:
+        ValueError: a sentence to refine and none that refines it, or all of them together over the limit.
+    """
+    if query.refines and query.text is None:
+        raise ValueError("refines needs a text")
+    sentences = [sentence.strip().rstrip(".,;") for sentence in query.refines]
+    whole = ", ".join([*sentences, query.text]) if query.text is not None else None
+    if whole is not None and len(whole) > LIMITS.max_text_chars:
+        raise ValueError(f"the sentences together are longer than {LIMITS.max_text_chars} characters")
+    return whole
 
 
 class NewClip(BaseModel):
@@ -72,6 +114,7 @@ class NewClip(BaseModel):
     clip_id: ClipName = Field(description="An indexed clip of this id is replaced.")
     label: Annotated[str, Field(max_length=1024)] | None = None
     attributes: Json[dict[str, str]] = {}
+    retriever: Retriever | None = None
 
 
 class Removed(BaseModel):
@@ -105,6 +148,7 @@ class Timings(BaseModel):
     """Milliseconds of a query's stages; encoding and search are those of the whole batch."""
 
     decode: float | None = Field(description="Null where no clip was sent.")
+    queue: float = Field(description="Before its batch began.")
     encode: float
     search: float
 
@@ -118,6 +162,15 @@ class SearchAnswer(BaseModel):
     mode: Mode
     text_share: float | None = Field(
         description="Weight of the text against the video in the fusion, 0 to 1; null where the model has none."
+    )
+    text: str | None = Field(description="What the model read: `refines` and `text` as one.")
+    truncated: bool = Field(description="The text is longer than the model reads: its end had no influence.")
+    unseen: list[str] | None = Field(
+        description="Words of the text that the model was never trained on; null where it is not known what it was."
+    )
+    confident: bool | None = Field(
+        description="The first answer's score is one at which validation queries were answered rightly; "
+        "null where that was not measured: without validation queries, and for a text or a video alone."
     )
     retriever: str = Field(description="Fingerprint of the retriever that answered.")
     index: str = Field(description="Fingerprint of the index that was searched.")
@@ -155,12 +208,18 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-class Ready(BaseModel):
-    """A true query was answered just now."""
+class Serving(BaseModel):
+    """What answers."""
 
     clips: int = Field(description="Indexed clips.")
-    retriever: str
-    index: str
+    retriever: str = Field(description="Fingerprint of the retriever.")
+    index: str = Field(description="Fingerprint of the index.")
+
+
+class Ready(Serving):
+    """A true query was answered just now."""
+
+    others: dict[str, Serving] = Field(default={}, description="The endpoint's other retrievers, by their names.")
 
 
 class FieldError(BaseModel):

@@ -6,6 +6,7 @@ that this process says is unpickled or executed by the other side.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
@@ -27,6 +28,9 @@ GRACE_S = 1.0
 """How much later than its parent this process notices a missed deadline; it matters where the parent is gone."""
 
 
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
+
+
 def main() -> None:
     """Arguments: the descriptor of the shared memory and the limits as JSON."""
     shared_fd, limits = int(sys.argv[1]), Limits(**json.loads(sys.argv[2]))
@@ -34,6 +38,8 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not end up among the replies
     shared = mmap.mmap(shared_fd, limits.max_decoded_bytes)
     _limit_memory(limits)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no copy of what was decoded
+    _leave_network()
     print("{}", file=replies, flush=True)  # ready: from here on the deadline counts
     for line in sys.stdin:
         # The kernel ends this process when the alarm is due, also in a hung decoder that holds the interpreter's lock.
@@ -42,6 +48,13 @@ def main() -> None:
         reply = _answer(request, shared, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(reply), file=replies, flush=True)
+
+
+def _leave_network() -> None:
+    """Enter a network of its own, without any device, where the kernel lets this process: a decoder asks nobody."""
+    unshare = ctypes.CDLL(None).unshare
+    if unshare(_CLONE_NEWNET) != 0:  # without privileges it takes a user namespace as well
+        unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def _limit_memory(limits: Limits) -> None:

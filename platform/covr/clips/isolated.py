@@ -104,6 +104,11 @@ class IsolatedDecoder:
         timeout_s = self.limits.file_timeout_s + 4 * duration_s
         self._request(timeout_s, task="transcode", path=os.path.abspath(path), target=os.path.abspath(target))
 
+    def interrupt(self) -> None:
+        """End the process from another thread: its decode fails as crashed, the next one gets another process."""
+        if (process := self._process) is not None:
+            process.kill()
+
     def close(self) -> None:
         """End the process and give the shared memory back."""
         self._end()

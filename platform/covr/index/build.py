@@ -14,6 +14,7 @@ from covr.clips import version
 from covr.embed.read import SideFeatures
 from covr.embed.refused import refused_among
 from covr.errors import UserError
+from covr.evaluate.validate import validated
 from covr.index.current import Current, place_of
 from covr.index.snapshot import Snapshot
 from covr.job import Job
@@ -34,8 +35,9 @@ EVERY = "all"
 def index(job: Job) -> dict[str, Any]:
     """Index the clips of `index.gallery` (or of `test.split`) under `index.retriever`, or the one of `index.row`.
 
-    Reads tables/clips, tables/galleries, features/ and retrievers/<row>; writes index/<fingerprint>/ and then
-    index/current.json, which names that snapshot and the retriever.
+    Reads tables/clips, tables/galleries, features/ and retrievers/<row>; writes index/<fingerprint>/, where there are
+    validation queries index/confidence/<retriever>.json, and then index/current.json, which names that snapshot and the
+    retriever.
 
     Raises:
         UserError: a step before this one was not run, or there is no such gallery.
@@ -63,6 +65,8 @@ def index(job: Job) -> dict[str, Any]:
             decoder=decoder,
             kind=cfg.kind,
         )
+        if cfg.confidence is not None and cfg.retriever is None and (found := validated(job, retriever)) is not None:
+            found.write(job.root, retriever.fingerprint)
         Current(snapshot=snapshot.fingerprint, retriever=_name(cfg)).write(job.root)
         manifest = snapshot.manifest
         run.log_metrics({"clips": len(snapshot)} | ({} if manifest.recall is None else {"recall": manifest.recall}))
@@ -77,7 +81,7 @@ def index(job: Job) -> dict[str, Any]:
     return job.step(
         "index",
         settings=cfg,
-        inputs={"retriever": retriever.target_fingerprint, "clips": dataset, "decoder": decoder},
+        inputs={"retriever": retriever.fingerprint, "clips": dataset, "decoder": decoder},
         outputs=[place_of(job.root)],
         work=work,
     )

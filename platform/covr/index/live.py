@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +18,18 @@ from covr.storage import Place
 LOG = "changes.log"
 
 
-def view_of(folder: Place, snapshot: Snapshot) -> View:
+def view_of(folder: Place, snapshot: Snapshot, mine: Callable[[str], bool] = lambda clip_id: True) -> View:
     """The snapshot with the changes that its log holds.
 
     Args:
         folder: of all snapshots.
+        mine: which clips `snapshot` may hold, where it is a part of one; changes of others are counted only.
 
     Raises:
         UserError: the log is damaged.
     """
     place = folder / snapshot.fingerprint
-    return _replayed(snapshot, place.local())[0] if place.is_local else View(snapshot=snapshot)
+    return _replayed(snapshot, place.local(), mine)[0] if place.is_local else View(snapshot=snapshot)
 
 
 class Live:
@@ -95,12 +98,15 @@ class Live:
         self._writer.close()
 
 
-def _replayed(snapshot: Snapshot, folder: Path) -> tuple[View, int]:
+def _replayed(snapshot: Snapshot, folder: Path, mine: Callable[[str], bool] = lambda clip_id: True) -> tuple[View, int]:
     payloads, length = log.read(folder / LOG)
     view = View(snapshot=snapshot)
     for payload in payloads:
         line, _, arrays = payload.partition(b"\n")
         head = json.loads(line)
+        if not mine(head.get("remove") or head["put"]["clip_id"]):
+            view = replace(view, changes=view.changes + 1)
+            continue
         if "remove" in head:
             view = view.remove(head["remove"])
             continue

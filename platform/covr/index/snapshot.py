@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,6 +108,11 @@ class Snapshot:
     def row(self, clip_id: str) -> int:
         """The position of a clip among vectors, features and clips; KeyError where it is not indexed."""
         return self._rows[clip_id]
+
+    def part(self, mine: Callable[[str], bool]) -> Snapshot:
+        """The clips of which `mine` is true, copied into memory of their own, under the same fingerprint."""
+        rows = [row for row, clip_id in enumerate(self.clip_ids) if mine(clip_id)]
+        return Snapshot(self.manifest, self.vectors_ND[rows], self.features_NF[rows], self.clips.take(rows))
 
     def copies(self, sha256: str) -> list[str]:
         """The clips that are a whole file of these bytes."""

@@ -97,6 +97,10 @@ class ComposedRetriever(nn.Module):
             raise UserError("this retriever reads no text", self.fusion.config.kind, "give a video")
         return self.text(texts)
 
+    def is_cut(self, text: str) -> bool:
+        """Whether the end of a text is not read."""
+        return self.text is not None and self.text.is_cut(text)
+
     def text_share(self, features: Tensor, texts: Texts) -> Tensor | None:
         """The weight (B,) that the fusion gives the text against the video, 0 to 1; None where it has no such number.
 

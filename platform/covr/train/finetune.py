@@ -21,6 +21,7 @@ from covr.models import ComposedRetriever, build_retriever, load_video
 from covr.models.folder import load_exactly
 from covr.models.fusion import Kind
 from covr.models.joint import JointRetriever
+from covr.models.text.words import Vocabulary
 from covr.models.video.encoder import VideoEncoder
 from covr.report.console import say
 from covr.storage import Place, TableStore
@@ -73,13 +74,13 @@ def finetune(job: Job) -> dict[str, Any]:
     if job.cfg.model.ckpt.path is not None:
         inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
-    vectors = partial(pooled_file, job.root, queries, video)
-    results = {
-        row: _train(job, row, partial(_retriever, job.cfg.model, FUSION_OF[row], model_place), vectors, lacking, inputs)
-        for row in trained
-    }
+    vectors, known = partial(pooled_file, job.root, queries, video), _vocabulary(queries[0])
+    results = {}
+    for row in trained:
+        new = partial(_retriever, job.cfg.model, FUSION_OF[row], model_place)
+        results[row] = _train(job, row, new, vectors, known, lacking, inputs)
     if "average" in rows:
-        results["average"] = _average(job, video)
+        results["average"] = _average(job, video, known)
     return results
 
 
@@ -88,10 +89,11 @@ def _train(
     row: str,
     build_retriever: Callable[[], Any],
     write_vectors: Callable[[], dict[str, Any]],
+    known: Vocabulary,
     lacking: frozenset[str],
     inputs: dict[str, str],
 ) -> dict[str, Any]:
-    """Train one row; `write_vectors` gives the files of features that `TripletTask` reads."""
+    """Train one row; `write_vectors` gives the files of features that `TripletTask` reads, `known` stands beside it."""
     model, out = job.cfg.model, job.root / "retrievers" / row
     terms = _loss_terms(model)
     if row == "video-only" and "si_tc" in terms:  # no text encoder, no vectors of captions
@@ -123,7 +125,7 @@ def _train(
             captions=captions,
             out=out,
         )
-        return fit(
+        trained = fit(
             make_task,
             recipe=Recipe(
                 max_epochs=model.finetune.max_epochs,
@@ -146,6 +148,8 @@ def _train(
             checkpoints=job.root / "finetune" / "checkpoints" / row,
             name=fingerprint(settings, inputs)[:16],
         )
+        known.write(out)
+        return trained
 
     return job.step(f"finetune/{row}", settings=settings, inputs=inputs, outputs=[out / "config.json"], work=work)
 
@@ -182,7 +186,7 @@ def _joint(job: Job, rows: list[str], start: JointRetriever) -> dict[str, Any]:
         inputs["texts"] = TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()
     vectors = partial(side_files, job.root, queries, features)
     load = partial(ComposedRetriever.load, job.root / "pretrain" / "model")
-    return _train(job, MAIN, load, vectors, lacking, inputs)
+    return _train(job, MAIN, load, vectors, _vocabulary(queries[0]), lacking, inputs)
 
 
 def _queries(root: Place, lacking: frozenset[str]) -> list[Queries]:
@@ -223,7 +227,7 @@ def _given(model: DictConfig, fusion: Kind | None, video: Place) -> ComposedRetr
     return retriever
 
 
-def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
+def _average(job: Job, video: VideoEncoder, known: Vocabulary) -> dict[str, Any]:
     """Put the text encoder of the text-only retriever beside the video vector, as trained."""
     source, out = job.root / "retrievers" / "text-only", job.root / "retrievers" / "average"
     if not source.is_dir():
@@ -235,6 +239,7 @@ def _average(job: Job, video: VideoEncoder) -> dict[str, Any]:
         retriever.center.copy_(text_only.center)
         _load_part(retriever.text, text_only.text, str(source))
         retriever.save(out)
+        known.write(out)
         return {"fingerprint": retriever.fingerprint, "target_fingerprint": retriever.target_fingerprint}
 
     return job.step(
@@ -260,6 +265,11 @@ def _retriever(model: DictConfig, fusion: Kind | None, video: Place) -> Composed
 def _load_part(part: nn.Module | None, source: nn.Module | None, where: str) -> None:
     if part is not None and source is not None:
         load_exactly(part, source.state_dict(), where)
+
+
+def _vocabulary(queries: Queries) -> Vocabulary:
+    """The words of every wording."""
+    return Vocabulary.of(text for wordings in queries.triplets["modifications"].to_pylist() for text in wordings)
 
 
 def _plain(node: Any) -> Any:

@@ -23,7 +23,7 @@ from covr.models.image.vit import CLIP_MEAN, CLIP_STD
 from covr.models.joint.encoder import JointEncoder
 from covr.models.sides import Encoder, Needs
 from covr.models.text.cleaning import Cleaning, clean
-from covr.models.text.tokenizer import BYTE_PAIRS_SIZE, VOCABULARY_SIZE, byte_pairs, wordpiece
+from covr.models.text.tokenizer import BYTE_PAIRS_SIZE, VOCABULARY_SIZE, byte_pairs, is_cut, wordpiece
 from covr.models.video.encoder import module_fingerprint
 from covr.storage import Place
 
@@ -215,6 +215,16 @@ Fingerprint {marks["fingerprint"]}, of the target side {marks["target_fingerprin
             return_tensors="pt",
         )
         return tokens["input_ids"].to(self.mean.device), tokens["attention_mask"].to(self.mean.device)
+
+    @property
+    def text_limit(self) -> tuple[int, Cleaning]:
+        """The most tokens of a modification that are read, and how it is cleaned."""
+        return self.config.max_tokens, "covr"
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the end of a text is not read."""
+        max_tokens, cleaning = self.text_limit
+        return is_cut(text, cleaning, self.tokenizer, max_tokens)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

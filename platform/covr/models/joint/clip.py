@@ -19,6 +19,7 @@ from covr.models.image.clip import ClipResNetConfig, ClipViT, ClipViTConfig, cli
 from covr.models.joint.base import JointRetriever, Text
 from covr.models.joint.pooling import mean_frames
 from covr.models.sides import Needs
+from covr.models.text.cleaning import Cleaning
 from covr.models.text.clip import ClipText, ClipTextConfig
 
 
@@ -100,7 +101,12 @@ class ClipRetriever(JointRetriever):
 
     def encode_text(self, text: Text) -> Tensor:
         """Raw vectors (B, P) of texts."""
-        return self.text.read(self.tokenise(text, self.config.text.max_positions, "none")[0])
+        return self.text.read(self.tokenise(text, *self.text_limit)[0])
+
+    @property
+    def text_limit(self) -> tuple[int, Cleaning]:
+        """The whole table of positions, of texts as they are."""
+        return self.config.text.max_positions, "none"
 
     def text_target(self, text: Text) -> Tensor:
         """Captions (B, P), of unit length."""

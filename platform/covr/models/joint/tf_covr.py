@@ -18,6 +18,7 @@ from covr.models.fusion.combiner import Combiner
 from covr.models.joint.base import JointRetriever, Text
 from covr.models.joint.blip import unit
 from covr.models.sides import Encoder, Needs
+from covr.models.text.cleaning import Cleaning
 from covr.models.text.clip import ClipText, ClipTextConfig
 from covr.models.text.qformer import QFormer, QFormerConfig
 from covr.models.video.aim import AIM, AIMConfig
@@ -120,13 +121,19 @@ class TFCoVRRetriever(JointRetriever):
                 frozen.eval()
         return self
 
+    @property
+    def text_limit(self) -> tuple[int, Cleaning]:
+        """CLIP's table of positions, or what the Q-Former reads."""
+        config = self.config
+        return config.max_tokens if self.clip_text is None else config.text.max_positions, "tf-covr"
+
     def read(self, text: Text) -> Tensor:
         """Text vectors (B, D), of unit length."""
         if self.clip_text is not None:
-            ids_BL, _ = self.tokenise(text, self.config.text.max_positions, "tf-covr")
+            ids_BL, _ = self.tokenise(text, *self.text_limit)
             return unit(self.text_proj(self.clip_text.read(ids_BL)))
         assert self.qformer is not None
-        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens, "tf-covr")
+        ids_BL, mask_BL = self.tokenise(text, *self.text_limit)
         return unit(self.text_proj(self.qformer.read(ids_BL, mask_BL)[:, 0]))
 
     def text_target(self, text: Text) -> Tensor:

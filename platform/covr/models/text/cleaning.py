@@ -29,10 +29,15 @@ def clean(text: str, cleaning: Cleaning) -> str:
         >>> clean("Show with 2.5 somersaults.", "covr")
         'show with 2 5 somersaults'
     """
+    text = unclipped(text, cleaning)
+    return text if cleaning == "none" else " ".join(text.split(" ")[:MAX_WORDS])
+
+
+def unclipped(text: str, cleaning: Cleaning) -> str:
+    """`clean`, with all of its words."""
     if cleaning == "none":
         return text
     if cleaning == "tf-covr":
         text = _NUMBER.sub(lambda match: _NUMBERS.get(float(match[0]), match[0]), text)
     text = _PUNCTUATION[cleaning].sub(" ", text.lower())
-    text = re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")
-    return " ".join(text.split(" ")[:MAX_WORDS])
+    return re.sub(r"\s{2,}", " ", text).rstrip("\n").strip(" ")

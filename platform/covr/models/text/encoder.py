@@ -16,7 +16,7 @@ from transformers import BertConfig, BertModel
 from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.models.text.cleaning import Cleaning, clean
-from covr.models.text.tokenizer import VOCABULARY_SIZE, wordpiece
+from covr.models.text.tokenizer import VOCABULARY_SIZE, is_cut, wordpiece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +127,10 @@ class TextEncoder(nn.Module):
             return_token_type_ids=False,
         )
         return {name: value.to(self.projection.weight.device) for name, value in tokens.items()}
+
+    def is_cut(self, text: str) -> bool:
+        """Whether the end of a text is not read."""
+        return is_cut(text, self.config.cleaning, wordpiece(), self.config.max_tokens)
 
     @torch.no_grad()
     def remember(self, texts: Sequence[str]) -> None:

@@ -7,7 +7,9 @@ from functools import cache
 from importlib.resources import files
 
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import BertTokenizer, CLIPTokenizer
+from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
+
+from covr.models.text.cleaning import Cleaning, clean, unclipped
 
 VOCABULARY_SIZE = 30522
 """Of `wordpiece`."""
@@ -37,3 +39,9 @@ def byte_pairs() -> CLIPTokenizer:
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]  # pairs, as its backend takes them
+
+
+def is_cut(text: str, cleaning: Cleaning, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> bool:
+    """Whether a model that reads `max_tokens` of a cleaned text does not read all of this one."""
+    whole = unclipped(text, cleaning)
+    return clean(text, cleaning) != whole or len(tokenizer(whole)["input_ids"]) > max_tokens

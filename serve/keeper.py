@@ -1,0 +1,162 @@
+"""The one process that holds a pair and changes it: adds and removes clips, compacts, swaps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from covr.client.schema import Mode
+from covr.errors import UserError
+from covr.storage import Place
+from serve.changes import Changes
+from serve.pair import Pair
+from serve.replies import Described, Kept, NotChanged, UnknownClip, Unready
+from serve.settings import Settings
+
+logger = logging.getLogger("ray.serve")
+
+
+class Keeper:
+    """Holds one `Pair`. A pair that cannot be loaded leaves the replica up, unready with the reason."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pair: Pair | None = None
+        self._before: Pair | None = None
+        self._since = time.time_ns()
+        self._changing = asyncio.Lock()  # one change, compaction or swap at a time
+        self._changes = Changes(Place(settings.root))
+        self._compacting: asyncio.Task[None] | None = None
+        self._unready = Unready(reason="")
+        try:
+            self._pair = _checked(settings)
+        except UserError as error:
+            logger.error("not ready: %s", error)
+            self._unready = Unready(reason=error.what)  # what was wrong, without where: callers see it
+
+    async def reload(self) -> Described | Kept:
+        """Take the pair that `index/current.json` names now, once it has answered known queries; meanwhile, and where
+        it fails, the old one answers."""
+        async with self._changing:
+            try:
+                pair = await asyncio.to_thread(_checked, self._settings)
+                if self._pair is not None:
+                    pair = await asyncio.to_thread(self._changes.carried, self._pair, pair)
+                since = await self._taking(pair)
+            except UserError as error:
+                logger.error("not swapped: %s", error)
+                return Kept(reason=error.what)
+            self._before, self._pair, self._since = self._pair, pair, since
+            # Queries that were decoded for the old pair have come by then.
+            asyncio.get_running_loop().call_later(self._settings.timeout_s, self._forget, self._before)
+            logger.info("swapped to retriever %s, index %s", pair.retriever, pair.index)
+            return self._described(pair)
+
+    async def add(
+        self, clip: dict[str, Any], frames: dict[Mode, np.ndarray], retriever: str
+    ) -> Described | Unready | NotChanged:
+        """Index a clip, or replace the one of its id; on disk and found by every query after this.
+
+        Args:
+            clip: its row of the clips table.
+            frames: sampled as `describe` said.
+            retriever: fingerprint of the one they were sampled for.
+        """
+
+        def change(pair: Pair) -> Pair:
+            if pair.retriever != retriever:
+                raise UserError("the retriever was swapped meanwhile", "", "send the clip again")
+            return self._changes.add(pair, clip, frames)
+
+        return await self._change(clip["clip_id"], change)
+
+    async def remove(self, clip_id: str) -> Described | Unready | UnknownClip | NotChanged:
+        """Index a clip no more."""
+
+        def change(pair: Pair) -> Pair | None:
+            if clip_id not in pair:
+                return None
+            if len(pair) == 1:
+                raise UserError("an index holds at least one clip", "", "add another first")
+            return self._changes.remove(pair, clip_id)
+
+        return await self._change(clip_id, change) or UnknownClip()
+
+    async def _change(self, clip_id: str, change: Callable[[Pair], Pair | None]) -> Any:
+        async with self._changing:
+            if self._pair is None:
+                return self._unready
+            try:
+                pair = await asyncio.to_thread(change, self._pair)
+            except UserError as error:
+                return NotChanged(reason=f"{error.what}: {error.fix}")
+            except OSError as error:
+                logger.error("a change was not written: %s", error)
+                return NotChanged(reason="the change could not be written", full=True)
+            if pair is None:
+                return None
+            self._pair = pair
+            await self._changed(pair, clip_id)
+        if pair.view.changes >= self._settings.compact_after and self._compacting is None:
+            self._compacting = asyncio.create_task(self._compact())
+        return self._described(pair)
+
+    async def _compact(self) -> None:
+        """In the background: queries go on, changes wait."""
+        try:
+            async with self._changing:
+                assert self._pair is not None
+                pair = await asyncio.to_thread(self._changes.compacted, self._pair)
+                self._pair, self._since = pair, await self._taking(pair)
+        except (UserError, OSError) as error:
+            logger.error("not compacted, the log goes on: %s", error)
+        finally:
+            self._compacting = None
+
+    async def clip(self, clip_id: str) -> dict[str, Any] | Unready | UnknownClip:
+        """The row of an indexed clip."""
+        if self._pair is None:
+            return self._unready
+        return self._pair.clip(clip_id) or UnknownClip()
+
+    async def describe(self) -> Described | Unready:
+        """What answers."""
+        return self._unready if self._pair is None else self._described(self._pair)
+
+    async def _taking(self, pair: Pair) -> int:
+        """Before a pair is taken: whoever else answers with it takes it. When that was, in nanoseconds.
+
+        Raises:
+            UserError: one of them cannot.
+        """
+        return max(time.time_ns(), self._since + 1)  # clocks go back
+
+    async def _changed(self, pair: Pair, clip_id: str) -> None:
+        """After a change of one clip is on disk, before it is acknowledged."""
+
+    def _forget(self, pair: Pair | None) -> None:
+        if self._before is pair:
+            self._before = None
+
+    def _described(self, pair: Pair) -> Described:
+        return Described(
+            clips=len(pair),
+            retriever=pair.retriever,
+            index=pair.index,
+            sampling=pair.encoder.sampling,
+            decoder=pair.encoder.decoder,
+            generation=pair.generation,
+            since=self._since,
+            canary=pair.view.clip_ids[0],
+        )
+
+
+def _checked(settings: Settings) -> Pair:
+    pair = Pair.load(Place(settings.root))
+    pair.check()
+    return pair
