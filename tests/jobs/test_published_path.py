@@ -115,6 +115,24 @@ def test_a_trained_retriever_is_tested_on_a_set_without_training_data(tmp_path):
     assert [entry["protocol"] for entry in found] == ["egocvr-global", "egocvr-local"]
 
 
+def test_cirr_from_images_to_the_files_of_its_server(tmp_path):
+    """An image is a clip of one frame; two of the three sets of images have answers in `val` alone."""
+    data = [*published_files.write("cirr", tmp_path / "data"), "data.media=files", "data.splits=[val,test]"]
+    for folder in ("dev", "test1"):
+        for name in [*published_files.MEMBERS, "dev-9-9-img1"]:
+            image = tmp_path / "data/images" / folder / f"{name.replace('dev', folder, 1)}.png"
+            published_files.write_image(image)
+    tiny = [*tiny_joint.overrides("blip-covr"), "model.joint.target_pooling=mean", "model.finetune.max_epochs=0"]
+    for test, files in (("cirr-val", "recalls_cirr.json"), ("cirr", "recalls_cirr_subset.json")):
+        job = Job.from_overrides([*data, *SMALL, *tiny, f"test={test}", f"out={tmp_path / 'out'}"])
+        for step in STEPS:
+            step(job)
+        answers = json.loads((tmp_path / "out" / files).read_text())
+        assert answers.keys() - {"version", "metric"} == ({"10", "11"} if test == "cirr-val" else {"20", "21"})
+        numbers = json.loads((tmp_path / "out/results.json").read_text())["benchmarks"][0]["readings"]
+        assert numbers.keys() == ({"published", "corrected"} if test == "cirr-val" else set())
+
+
 @pytest.mark.drill
 def test_finecvr_from_arrays_of_frames(tmp_path):
     """Its features of 8 frames, and no val split to validate on."""
