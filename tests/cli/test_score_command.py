@@ -210,6 +210,20 @@ def test_recalls_from_vectors_alone(name, file, at_1, vectors):
     assert "mask=correct" in shown
 
 
+def test_the_released_scoring_scripts_names_are_read_and_written(vectors):
+    """BSE-CoVR's script loads `query_feat.pt` and writes `recalls_covr.json`, unlike its README."""
+    folder, annotations = vectors
+    covr("evaluate=webvid-covr", folder, "--annotations", annotations)
+    by_array = json.loads((folder / "recalls.json").read_text())
+    torch.save(torch.from_numpy(np.load(folder / "query_feat.npy")), folder / "query_feat.pt")
+    (folder / "query_feat.npy").unlink()
+    covr("evaluate=webvid-covr", folder, "--annotations", annotations)
+    assert json.loads((folder / "recalls_covr.json").read_text()) == by_array
+    torch.save({"feats": torch.ones(4, 8)}, folder / "query_feat.pt")
+    with pytest.raises(UserError, match=r"not vectors.*query_feat\.pt"):
+        covr("evaluate=webvid-covr", folder, "--annotations", annotations)
+
+
 def test_targets_from_a_folder_of_frame_vectors(vectors, tmp_path):
     """As CoVR's scoring script reads them: pooled by the scores of the annotations."""
     folder, annotations = vectors

@@ -84,7 +84,7 @@ def _score_predictions(
 def _score_vectors(
     words: Sequence[str], annotations: Path | None, targets: str | None, *, quiet: bool
 ) -> Mapping[str, Column]:
-    """Recalls of a folder of vectors under every mask; writes recalls.json (or recalls_txt_only.json) beside them."""
+    """Recalls of a folder of vectors under every mask; writes recalls.json (recalls_txt_only.json) beside."""
     options = dict(word.split("=", 1) for word in words if "=" in word)
     places = [word for word in words if "=" not in word]
     name, mask, pooling = (options.pop(key, usual) for key, usual in USUAL.items())
@@ -111,8 +111,8 @@ def _score_vectors(
     else:
         target_QD = vectors.read_vectors(folder / output.targets, len(rows.targets))
     columns = vectors.score_vectors(query_QD, target_QD, rows)
-    recalls = Place(folder) / output.recalls
-    recalls.write_json(vectors.recalls_json(columns[mask], rows.annotation))
+    for name in (output.recalls, output.released):
+        (Place(folder) / name).write_json(vectors.recalls_json(columns[mask], rows.annotation))
     if not quiet:
-        say(f"written: {recalls} (mask={mask})")
+        say(f"written: {folder / output.recalls}, {output.released} (mask={mask})")
     return columns

@@ -37,6 +37,11 @@ class Output:
     targets: str
     recalls: str
 
+    @property
+    def released(self) -> str:
+        """What BSE-CoVR's released scoring script calls the recalls, where its README says `recalls`."""
+        return self.recalls.replace("recalls", "recalls_covr")
+
 
 OUTPUTS = {
     "composed": Output(features="query_feat.npy", targets="target_feat.npy", recalls="recalls.json"),
@@ -96,14 +101,18 @@ class AnnotatedRows:
 
 
 def read_vectors(file: Path, num_rows: int | None = None) -> np.ndarray:
-    """Vectors (N, D), float32, of unit length.
+    """Vectors (N, D), float32, of unit length, from a `.npy` file or, where there is none, the `.pt` file of its name.
+
+    BSE-CoVR's README promises the first, and its released scoring script reads the second.
 
     Raises:
         UserError: no such file, another kind or shape, another number of rows, or a row that is not finite or is zero.
     """
+    if not file.is_file() and file.with_suffix(".pt").is_file():
+        file = file.with_suffix(".pt")
     if not file.is_file():
         raise UserError("no such file of vectors", str(file), "jobs/evaluate.py test=webvid-covr writes it")
-    values = read_npy(Place(file))
+    values = read_npy(Place(file)) if file.suffix == ".npy" else _saved(Place(file))
     if values.ndim != 2 or values.dtype.kind != "f":
         raise UserError("not vectors (rows, dimensions)", str(file), "save one float vector a row")
     if num_rows is not None and len(values) != num_rows:
@@ -112,6 +121,16 @@ def read_vectors(file: Path, num_rows: int | None = None) -> np.ndarray:
     if not (good := (np.isfinite(norms) & (norms > 0))[:, 0]).all():
         raise UserError("a vector that is zero or not finite", f"{file}, row {int(np.argmin(good))}", "make it again")
     return (values / norms).astype(np.float32)
+
+
+def _saved(place: Place) -> np.ndarray:
+    """A tensor that torch saved; anything else is an array that holds no number."""
+    import torch  # takes seconds
+
+    from covr.checkpoints.reader import read_saved
+
+    value = read_saved(place)
+    return value.detach().float().numpy() if isinstance(value, torch.Tensor) else np.empty(0, object)
 
 
 def score_vectors(query_QD: np.ndarray, target_QD: np.ndarray, rows: AnnotatedRows) -> dict[str, Column]:
