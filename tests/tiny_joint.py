@@ -68,7 +68,9 @@ _AIM = node(
 _STAGE2 = [_AIM, "++model.joint.dim=16", "++model.joint.combiner=[12,16]"]
 
 SIZES: dict[str, list[str]] = {
-    **dict.fromkeys(("blip-covr", "blip-covr-text", "blip-covr-visual", "bse-covr", "ecde"), _BLIP),
+    **dict.fromkeys(
+        ("blip-covr", "blip-covr-text", "blip-covr-visual", "blip-covr-late-fusion", "bse-covr", "ecde"), _BLIP
+    ),
     **dict.fromkeys(("covr-2", "blip2-text", "blip2-video", "blip2-mlp"), _BLIP2),
     **dict.fromkeys(("clip-average", "clip-mlp"), _CLIP),
     "tf-covr-published": [*_STAGE2, node("text", "covr.models.text.qformer.QFormerConfig", **_QFORMER)],

@@ -19,4 +19,9 @@ class UserError(Exception):
     def __str__(self) -> str:
         line = self.what + (f" [{self.where}]" if self.where else "")
         line += f": {self.fix}" if self.fix else ""
-        return " ".join(line.split())
+        return printable(" ".join(line.split()))
+
+
+def printable(text: str) -> str:
+    """`text` without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

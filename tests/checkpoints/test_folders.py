@@ -140,6 +140,15 @@ def test_commands(tmp_path):
         assert isinstance(CliRunner().invoke(commands, arguments).exception, UserError)
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are(tmp_path):
+    file = blip_file(tmp_path / "[bold]x[red].ckpt", **{"[/red]\x1b[2J": torch.zeros(1)})
+    sizes = [part for name, value in SIZES.items() for part in ("--size", f"{name}={value}")]
+    run = CliRunner().invoke(commands, ["import-checkpoint", "covr", str(file), str(tmp_path / "covr"), *sizes])
+    assert run.exit_code == 0, run.output
+    assert "[bold]x[red].ckpt: zip file" in run.output
+    assert "[/red]?[2J" in run.output
+
+
 def test_a_folder_that_was_not_imported_needs_the_layouts_name(tmp_path):
     file = blip_file(tmp_path / "webvid-covr.ckpt")
     loaded = import_checkpoint("covr", file, Place(tmp_path / "covr"), sizes=SIZES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import sys
 import types
 import warnings
@@ -72,7 +73,9 @@ CASES = {
     ),
     "tf-covr": (stage2_keys, {"text_num_heads": 4}),
     "tf-covr/clip": (
-        lambda: keys_of(TFCoVRRetriever(TFCoVRConfig(text=CLIP_TEXT, dim=8, combiner=(6, 10))), "tf-covr"),
+        lambda: keys_of(
+            TFCoVRRetriever(TFCoVRConfig(text=CLIP_TEXT, dim=8, combiner=(6, 10), vision_dim=20)), "tf-covr"
+        ),
         {"text_num_heads": 2},
     ),
     "combiner": (lambda: Golden("combiner").facts["tiny/keys"], {}),
@@ -89,8 +92,10 @@ def publish(path, tensors, wrapper):
     try:
         scheduler = module.CosineSchedule()
         scheduler.base_lr = 1e-5
-        content = {wrapper: tensors, "epoch": 4, "optimizer": {"state": {}}, "scheduler": scheduler}
-        torch.save(content if wrapper else tensors, path)
+        state = collections.OrderedDict(tensors)
+        state._metadata = {"": {"version": 1}}  # as of `Module.state_dict()`
+        content = {wrapper: state, "epoch": 4, "optimizer": {"state": {}}, "scheduler": scheduler}
+        torch.save(content if wrapper else state, path)
     finally:
         del sys.modules[module.__name__]
 
@@ -244,6 +249,59 @@ def test_what_the_caller_can_get_wrong(tmp_path):
         load_published("covr", tmp_path / "blip.pth", heads=4)
     with pytest.raises(UserError, match="a Combiner is not of the layout covr"):
         save_published(Combiner(8, 4, 4), "covr", tmp_path / "out.ckpt")
+
+
+@pytest.mark.parametrize("wrong", [{"num_heads": 0}, {"num_heads": "abc"}, {"enc_token_id": -1}, {"query": "both"}])
+def test_sizes_that_mean_nothing_are_refused(tmp_path, wrong):
+    torch.save(fill_by_name(blip_keys(), 0.05), tmp_path / "blip.pth")
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        load_published("covr", tmp_path / "blip.pth", **{**HEADS, **wrong})
+
+
+def test_a_small_file_cannot_ask_for_a_huge_module(tmp_path):
+    tensors = Combiner(8, 4, 6).state_dict()
+    tensors["output_layer.weight"] = torch.zeros(1, 100_000)  # hidden layers of 100,000 x 200,000
+    tensors["text_projection_layer.weight"] = torch.zeros(100_000, 1)
+    with pytest.raises(UserError, match="the file is damaged or mixed"):
+        load_from(tmp_path, "combiner", tensors, {})
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    tensors = {**Combiner(8, 4, 6).state_dict(), "output_layer.weight": torch.zeros(8, 6, dtype=torch.int64)}
+    with pytest.raises(UserError, match=r"output_layer.weight holds torch.int64"):
+        load_from(tmp_path, "combiner", tensors, {})
+
+
+def test_constants_of_other_values_than_ours_are_kept_aside(tmp_path):
+    name = "text_encoder.embeddings.position_ids"
+    tensors = {**fill_by_name(blip_keys(), 0.05), name: torch.arange(512)[None].flip(1)}
+    torch.save({"model": tensors}, tmp_path / "blip.pth")
+    assert set(read_published("covr", tmp_path / "blip.pth", **HEADS).ignored) == {name}
+
+
+def test_clip_text_tower_at_the_root_of_a_tf_covr_file(tmp_path):
+    keys, sizes = CASES["tf-covr/clip"]
+    tensors = {name.removeprefix("clip."): tensor for name, tensor in fill_by_name(keys(), 0.05).items()}
+    module = load_from(tmp_path, "tf-covr", tensors, sizes)
+    save_published(module, "tf-covr", tmp_path / "again.ckpt")
+    same(read_checkpoint(tmp_path / "again.ckpt").tensors, tensors)
+
+
+def test_heads_of_a_small_resnet_tower_are_given(tmp_path):
+    keys, sizes = CASES["openai-clip/resnet"]
+    module = load_from(tmp_path, "openai-clip", fill_by_name(keys(), 0.05), {**sizes, "num_heads": 4})
+    assert module.visual.head.num_heads == 4
+    assert load_from(tmp_path, "openai-clip", fill_by_name(keys(), 0.05), sizes).visual.head.num_heads == 2
+
+
+def test_safetensors_go_out_by_the_suffix(tmp_path):
+    keys, sizes = CASES["tf-covr"]
+    tensors = fill_by_name(keys(), 0.05)
+    module = load_from(tmp_path, "tf-covr", tensors, sizes)
+    save_published(module, "tf-covr", tmp_path / "again.safetensors")
+    again = read_checkpoint(tmp_path / "again.safetensors")
+    assert again.format == "safetensors"
+    same({name: again.tensors[name] for name in tensors}, tensors)
 
 
 def test_an_untied_language_head_is_kept(tmp_path):

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import io
 import os
 import pickle
 import sys
 import types
 import zipfile
+from functools import cache
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from covr.checkpoints.reader import read_checkpoint
+from covr.checkpoints.reader import LEGACY_MAGIC, read_checkpoint
 from covr.errors import UserError
 
 
@@ -92,6 +94,24 @@ def test_bare_state_dict_and_parameters(tmp_path):
     equal(read_checkpoint(tmp_path / "module.pth").tensors, dict(module.state_dict()))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_state_dict_of_a_module_is_read_with_its_metadata(tmp_path, zipped):
+    """`Module.state_dict()` pickles as an OrderedDict with an attribute, which every published file has."""
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    torch.save({"model": module.state_dict()}, tmp_path / "m.ckpt", _use_new_zipfile_serialization=zipped)
+    equal(read_checkpoint(tmp_path / "m.ckpt").tensors, dict(module.state_dict()))
+    torch.save(module.state_dict(), tmp_path / "bare.pth", _use_new_zipfile_serialization=zipped)
+    equal(read_checkpoint(tmp_path / "bare.pth").tensors, dict(module.state_dict()))
+    torch.save(module, tmp_path / "module.pth", _use_new_zipfile_serialization=zipped)
+    equal(read_checkpoint(tmp_path / "module.pth").tensors, dict(module.state_dict()))
+
+
+def test_tensors_that_no_weights_are_stay_inert_beside_the_weights(tmp_path):
+    odd = [torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8), torch.zeros(2, dtype=torch.complex64)]
+    torch.save({"model": {"w": torch.ones(2)}, "odd": [*odd, torch.eye(2).to_sparse()]}, tmp_path / "odd.ckpt")
+    equal(read_checkpoint(tmp_path / "odd.ckpt").tensors, {"w": torch.ones(2)})
+
+
 class Scripted(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -134,15 +154,85 @@ class Payload:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("call", [os.system, exec, eval])
+@pytest.mark.parametrize("call", [os.system, exec, eval, open])
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, call, zipped):
     mark = tmp_path / "ran"
-    line = f"touch {mark}" if call is os.system else f"open({str(mark)!r}, 'w')"
+    lines = {os.system: [f"touch {mark}"], open: [str(mark), "w"]}
+    line = lines.get(call, [f"open({str(mark)!r}, 'w')"])
     path = tmp_path / "evil.ckpt"
-    torch.save({"model": {"w": torch.zeros(2)}, "x": Payload(call, line)}, path, _use_new_zipfile_serialization=zipped)
+    torch.save({"model": {"w": torch.zeros(2)}, "x": Payload(call, *line)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match="carries code"):
         read_checkpoint(path)
     assert not mark.exists()
+
+
+def opcodes(mark):
+    """One pickle for each opcode that can name or call a function."""
+    line = pickle.dumps(f"touch {mark}", 0)[1:-1].partition(b"\n")[0] + b"\n"
+    argument = b"V" + line
+    return {
+        "GLOBAL": b"\x80\x02cos\nsystem\n" + argument + b"\x85R.",
+        "STACK_GLOBAL": b"\x80\x04\x8c\x05posix\x8c\x06system\x93" + argument + b"\x85R.",
+        "dotted": b"\x80\x04\x8c\x08builtins\x8c\x13__import__.__call__\x93" + argument + b"\x85R.",
+        "INST": b"\x80\x02(" + argument + b"ios\nsystem\n.",
+        "OBJ": b"\x80\x02(cos\nsystem\n" + argument + b"o.",
+        "NEWOBJ": b"\x80\x02csubprocess\nPopen\n" + argument + b"\x85\x81.",
+        "NEWOBJ_EX": b"\x80\x04csubprocess\nPopen\n" + argument + b"\x85}\x92.",
+        "BUILD": b"\x80\x02cabsent\nThing\n)\x81}" + argument + b"cos\nsystem\nsb.",
+    }
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("opcode", list(opcodes("")))
+def test_no_opcode_names_a_function_unseen(tmp_path, opcode, zipped):
+    program, path = opcodes(tmp_path / "ran")[opcode], tmp_path / "evil.ckpt"
+    if zipped:
+        torch.save({"model": {"w": torch.zeros(2)}}, tmp_path / "whole.pth")
+        rewrite(tmp_path / "whole.pth", path, lambda name, data: program if name.endswith("data.pkl") else data)
+    else:
+        before = [LEGACY_MAGIC, 1001, {"little_endian": True}]
+        path.write_bytes(b"".join(pickle.dumps(value, 2) for value in before) + program + pickle.dumps([], 2))
+    with pytest.raises(UserError, match="carries code"):
+        read_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+HOSTILE = {
+    "an object inside itself": (b"cabsent\nThing\n)\x81q\x00}X\x01\x00\x00\x00xh\x00sb.", "without end"),
+    "two to the fortieth parts": (
+        b"cabsent\nThing\nq\x00)\x81q\x01"
+        + b"".join(b"h\x00)\x81}(U\x01ah%cU\x01bh%cubq%c" % (i, i, i + 1) for i in range(1, 41))
+        + b".",
+        "without end",
+    ),
+    "memory by a number": (b"c__builtin__\nbytearray\n\x8a\x05\x00\xe4\x0b\x54\x02\x85R.", "bytes of int"),
+    "a tensor wider than its storage": (
+        b"}U\x01wctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x02tQ"
+        b"K\x00(J\x00\xca\x9a;J\x00\xca\x9a;t(K\x00K\x00t\x89}tRs.",
+        "more elements than the file holds",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_small_file_cannot_ask_for_much(tmp_path, what):
+    program, message = HOSTILE[what]
+    torch.save({"w": torch.zeros(2)}, tmp_path / "whole.pth")
+    path = tmp_path / "odd.pth"
+    rewrite(
+        tmp_path / "whole.pth", path, lambda name, data: b"\x80\x02" + program if name.endswith("data.pkl") else data
+    )
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(path)
+
+
+def test_a_compressed_archive_is_refused_unread(tmp_path):
+    torch.save({"w": torch.zeros(1000)}, tmp_path / "whole.pth")
+    with zipfile.ZipFile(tmp_path / "whole.pth") as source, zipfile.ZipFile(tmp_path / "z.pth", "w", 8) as copy:
+        for info in source.infolist():
+            copy.writestr(info.filename, source.read(info))
+    with pytest.raises(UserError, match="is compressed"):
+        read_checkpoint(tmp_path / "z.pth")
 
 
 def test_an_unknown_callable_is_not_called(tmp_path):
@@ -166,6 +256,63 @@ def test_truncated_and_damaged_files_fail_in_one_line(tmp_path, zipped, data):
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "module", "torchscript", "safetensors"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_flipped_bytes_fail_in_one_line_or_change_numbers(tmp_path, kind, data):
+    """zipfile, pickle and safetensors each fail in ways of their own."""
+    whole = bytearray(saved_as(kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from([*b"\x00\xff(Rb.0", 7, 200]))
+    path = tmp_path / "flipped.bin"
+    path.write_bytes(whole)
+    with contextlib.suppress(UserError):
+        read_checkpoint(path)
+
+
+@cache
+def saved_as(kind):
+    module, buffer = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)), io.BytesIO()
+    match kind:
+        case "zip" | "legacy":
+            torch.save({"model": module.state_dict()}, buffer, _use_new_zipfile_serialization=kind == "zip")
+        case "module":
+            torch.save(module, buffer)
+        case "torchscript":
+            torch.jit.save(torch.jit.script(module), buffer)
+        case _:
+            return save(dict(module.state_dict()))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b'{"w":{"dtype":"F8_E8M0","shape":[4],"data_offsets":[0,4]}}', "F8_E8M0"),
+        (b'{"__metadata__":{"format":"pt"}}', "no weights"),
+    ],
+)
+def test_safetensors_of_other_kinds(tmp_path, header, message):
+    (tmp_path / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"abcd")
+    if message == "no weights":
+        (tmp_path / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(UserError, match=message):
+        read_checkpoint(tmp_path / "odd.safetensors")
+
+
+def test_a_header_of_a_gigabyte(tmp_path):
+    (tmp_path / "big.safetensors").write_bytes((1 << 30).to_bytes(8, "little") + b"{" + b" " * 64)
+    with pytest.raises(UserError, match="header too large"):
+        read_checkpoint(tmp_path / "big.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_page_about_the_file_is_told_from_it(tmp_path, content):
+    (tmp_path / "model.pth").write_bytes(content)
+    with pytest.raises(UserError, match="neither a torch checkpoint nor safetensors"):
+        read_checkpoint(tmp_path / "model.pth")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

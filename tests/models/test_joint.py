@@ -71,6 +71,39 @@ def test_covr_of_one_modality(tmp_path, query):
 
 
 @torch.no_grad()
+def test_late_fusion_is_the_gated_residual_of_the_two_vectors(tmp_path):
+    """Text 256 and image 256, ReLU linear, linear and gated residual, no projections: written out."""
+    shapes = {
+        "combiner_layer": (24, 32), "output_layer": (16, 24), "dynamic_scalar.0": (24, 32), "dynamic_scalar.3": (1, 24),
+    }  # fmt: skip
+    fusion = {f"combiner.{n}.weight": s for n, s in shapes.items()} | {
+        f"combiner.{n}.bias": s[:1] for n, s in shapes.items()
+    }
+    weights = fill_by_name(BLIP.facts["covr/keys"] | fusion, 0.12)
+    torch.save({"model": weights}, tmp_path / "late.ckpt")
+    model = load_published("covr", tmp_path / "late.ckpt", query="late-fusion", **SIZES)
+    image = torch.nn.functional.normalize(model.vision_proj(BLIP["covr/vit_out"][:, 0]), dim=-1)
+    text = torch.nn.functional.normalize(model.text_proj(BLIP["covr/text_mode"][:, 0]), dim=-1)
+    both = torch.cat([text, image], dim=-1)
+    linear = lambda x, name: x @ weights[f"combiner.{name}.weight"].T + weights[f"combiner.{name}.bias"]  # noqa: E731
+    gate = linear(linear(both, "dynamic_scalar.0").relu(), "dynamic_scalar.3").sigmoid()
+    mixed = linear(linear(both, "combiner_layer").relu(), "output_layer") + gate * text + (1 - gate) * image
+    expected = torch.nn.functional.normalize(mixed, dim=-1)
+    for frames in (PIXELS, image, image[:, None], model.query_features(PIXELS)):
+        near(model.forward_query(frames, EDIT), expected)
+    trained = {name.split(".")[0] for name, value in model.named_parameters() if value.requires_grad}
+    assert trained == {"text_encoder", "text_proj", "combiner"}
+    torch.save({"model": fill_by_name(BLIP.facts["covr/keys"], 0.12)}, tmp_path / "blip.ckpt")
+    with pytest.raises(UserError, match="fusion \\(combiner\\) would stay random"):
+        load_published("covr", tmp_path / "blip.ckpt", query="late-fusion", **SIZES)
+
+
+def test_one_string_is_not_a_list_of_letters(tmp_path):
+    with pytest.raises(UserError, match="one string in place of a list"):
+        blip(tmp_path).embed_query(PIXELS, "make it red")
+
+
+@torch.no_grad()
 def test_bse_in_the_form_of_training_and_of_testing(tmp_path):
     model = blip(tmp_path, "bse-covr")
     assert isinstance(model, BSERetriever)

@@ -24,7 +24,7 @@ def test_the_step_before_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("model/loss_terms=si_ti+si_tm", r"stage 2 has no such target \[model.loss_terms.si_tm\]"),
+        ("model/loss_terms=si_ti+si_tm", r"are needed \[model.loss_terms.multimodal\]"),
         ("model.loss_terms.si_ti=0", r"stage 2 needs the clips as targets \[model.loss_terms.si_ti\]"),
     ],
 )

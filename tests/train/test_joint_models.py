@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tiny_joint
@@ -146,6 +148,42 @@ def test_one_step_on_stored_features(tmp_path, name):
     result = task.finish()
     assert 0 <= result["mAP@10"] <= 100
     assert ComposedRetriever.load(root / "out").fingerprint == result["fingerprint"]
+
+
+def test_ecde_learns_from_multimodal_targets_computed_elsewhere(tmp_path):
+    """One file a clip, one equal row a frame, as published; 0.8 of the loss is the clip's, 0.2 theirs."""
+    root, folder = Place(tmp_path / "root"), tmp_path / "all-multimodel"
+    tiny_joint.build_root(root)
+    folder.mkdir()
+    clips = TableStore(root / "tables/clips", "clips").read()["clip_id"].to_pylist()
+    readings = dict(zip(clips, torch.randn(len(clips), 8), strict=True))
+    for clip, reading in readings.items():
+        torch.save(reading.expand(15, 8).clone(), folder / f"{clip}.pth")
+    torch.manual_seed(0)
+    cfg = compose([*tiny_joint.overrides("ecde"), "model/loss_terms=si_ti+si_tm"]).model
+    retriever = build_joint(cfg).eval()
+    with torch.no_grad():
+        files = store(root, retriever)
+    make = partial(
+        TripletTask, Shard(rank=0, world=1, device=torch.device("cpu"), data_cpus=0), build=lambda: retriever,
+        loss=WeightedTargets(build(cfg.loss), {"si_ti": 0.8, "si_tm": 0.2}), root=root, out=root / "out", **files,
+    )  # fmt: skip
+    task = make(multimodal=[str(folder)])
+    batch = next(task.batches(Order(num_rows=task.num_rows, batch_size=6, seed=0), 0, 1))
+    row_of = {tuple(value.ravel()): row for row, value in enumerate(task.vectors.values)}
+    drawn = [clips[row_of[tuple(value.ravel())]] for value in batch["target"].numpy()]
+    expected = torch.nn.functional.normalize(torch.stack([readings[clip] for clip in drawn]), dim=-1)
+    torch.testing.assert_close(batch["si_tm"], expected)
+    outputs = task.forward(task.model, batch)
+    loss = partial(build(cfg.loss), outputs["query"], positives=batch["positives_rows"])
+    torch.testing.assert_close(
+        task.loss(outputs, batch), 0.8 * loss(outputs["target"]) + 0.2 * loss(expected), rtol=0, atol=1e-5
+    )
+    (folder / f"{drawn[0]}.pth").unlink()
+    with pytest.raises(UserError, match=r"1 of \d+ clips have no multimodal vector"):
+        make(multimodal=[str(folder)])
+    with pytest.raises(UserError, match=r"multimodal targets .* are needed"):
+        finetune(job(root, "ecde", "model/loss_terms=si_ti+si_tm"))
 
 
 @pytest.mark.parametrize("name", ["blip-covr-visual", "blip2-video"])

@@ -269,9 +269,9 @@ def test_captions_are_targets_of_their_own_weight_and_do_not_learn(root):
     losses = {}
     for terms in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)):
         training = Training(root, terms=dict(zip(("si_ti", "si_tc"), terms, strict=True)))
-        before = None if training.task.captions_CD is None else training.task.captions_CD.clone()
+        before = {name: vectors.clone() for name, vectors in training.task.fixed_targets.items()}
         losses[terms] = training.go(0, 1)[0]
-        assert before is None or torch.equal(training.task.captions_CD, before)
+        assert_equal(training.task.fixed_targets, before)
     assert losses[0.5, 0.5] == pytest.approx((losses[1.0, 0.0] + losses[0.0, 1.0]).item() / 2, abs=1e-5)
     assert abs(losses[1.0, 0.0] - losses[0.0, 1.0]) > 0.01
 
@@ -281,9 +281,9 @@ def test_captions_are_targets_of_their_own_weight_and_do_not_learn(root):
     by_vector = {tuple(value): n for n, value in enumerate(training.task.vectors.values.tolist())}
     training.model.eval()
     texts = [f"number {by_vector[tuple(value)] % 4}" for value in batch["target"].tolist()]
-    torch.testing.assert_close(batch["captions"], training.task.retriever.text(texts))
+    torch.testing.assert_close(batch["si_tc"], training.task.retriever.text(texts))
     query = training.task.retriever.forward_query(batch["query"], batch["texts"])
-    expected = LOSS(query, batch["captions"], batch["positives_rows"], batch["valid"])
+    expected = LOSS(query, batch["si_tc"], batch["positives_rows"], batch["valid"])
     assert losses[0.0, 1.0] == pytest.approx(expected.item(), abs=1e-5)
 
 
@@ -296,7 +296,7 @@ def test_captions_may_come_from_a_table_of_texts(root, tmp_path):
         torch.save({"texts": texts, "feats": feats}, tmp_path / "txt2.pth")
         return Training(root, terms={"si_tc": 1.0}, captions=Place(tmp_path / "txt2.pth"))
 
-    found = training(texts, feats).task.captions_CD
+    found = training(texts, feats).task.fixed_targets["si_tc"]
     expected = torch.nn.functional.normalize(feats, dim=-1)[[n % 4 for n in range(12)]]
     torch.testing.assert_close(found, expected)
     with pytest.raises(UserError, match=r"1 captions are not in the table.*txt2\.pth: 'number 3'"):

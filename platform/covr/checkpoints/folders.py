@@ -147,7 +147,7 @@ def _write(module: nn.Module, destination: Place) -> None:
         case Combiner():
             sizes = {
                 "dim": module.output_layer.out_features,
-                "projection_dim": module.text_projection_layer.out_features,
+                "projection_dim": module.combiner_layer.in_features // 2,
                 "hidden_dim": module.output_layer.in_features,
             }
             folder.write(destination, {"kind": "combiner", "sizes": sizes}, module, _combiner_card(sizes))

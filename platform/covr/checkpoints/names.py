@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -58,14 +58,7 @@ def renamed(module: nn.Module, rules: Rules, special: Special = lambda own: None
 def below(prefix: str, published_prefix: str, sources: Sequence[Source]) -> list[Source]:
     """The sources of a child module, seen from its parent."""
     return [
-        Source(
-            own=prefix + source.own,
-            published=published_prefix + source.published,
-            dropped=source.dropped,
-            transposed=source.transposed,
-            part=source.part,
-        )
-        for source in sources
+        replace(source, own=prefix + source.own, published=published_prefix + source.published) for source in sources
     ]
 
 

@@ -17,10 +17,24 @@ import torch
 from covr.errors import UserError
 
 CODE_MODULES = {
-    *("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "pty", "importlib", "imp", "code"),
-    *("codeop", "ctypes", "pickle", "_pickle", "dill", "cloudpickle", "marshal", "webbrowser", "timeit", "pdb"),
+    *("os", "posix", "nt", "subprocess", "_posixsubprocess", "sys", "shutil", "socket", "runpy", "pty", "importlib"),
+    *("imp", "code", "codeop", "ctypes", "pickle", "_pickle", "dill", "cloudpickle", "marshal", "webbrowser", "timeit"),
+    *("pdb", "bdb", "profile", "cProfile", "doctest", "pydoc", "commands", "asyncio", "signal", "pip", "zipimport"),
+    *("requests", "urllib", "http", "ftplib", "smtplib"),
 }
-CODE_BUILTINS = {"eval", "exec", "compile", "open", "input", "breakpoint", "__import__", "globals", "setattr"}
+CODE_BUILTINS = {
+    "eval",
+    "exec",
+    "compile",
+    "open",
+    "input",
+    "breakpoint",
+    "__import__",
+    "globals",
+    "setattr",
+    "delattr",
+}
+CODE_NAMES = {"io.open", "_io.open", "io.FileIO", "_io.FileIO", "types.FunctionType", "types.CodeType"}
 BUILTINS = ("builtins", "__builtin__")
 
 DTYPES = {
@@ -34,6 +48,8 @@ DTYPES = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
 }
 """Element types of the storage classes that torch names in a checkpoint."""
@@ -77,6 +93,13 @@ class Inert:
         pass
 
 
+class StateDict(dict):
+    """A pickled `OrderedDict`. That of `Module.state_dict()` carries `_metadata`, which is of no use here."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def _rebuild_tensor(storage: torch.Tensor, offset: int, size: Any, stride: Any, *rest: Any) -> torch.Tensor:
     # as_strided checks the bounds against the storage, so a lying pickle cannot read past it.
     return torch.as_strided(storage, tuple(size), tuple(stride), offset)
@@ -100,8 +123,14 @@ def _encode(text: str, encoding: str = "latin-1") -> bytes:
     return text.encode("latin-1")  # how protocol 2 writes bytes
 
 
+def _bytes(data: bytes | str = b"", *encoding: str) -> bytearray:
+    if not isinstance(data, bytes | str):  # a number would ask for so much memory
+        raise pickle.UnpicklingError(f"bytes of {type(data).__name__}")
+    return bytearray(data, *encoding)  # type: ignore[arg-type]
+
+
 KNOWN: dict[str, Any] = {
-    "collections.OrderedDict": dict,
+    "collections.OrderedDict": StateDict,
     "collections.defaultdict": lambda factory=None, items=(): dict(items),
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -116,7 +145,8 @@ KNOWN: dict[str, Any] = {
     "torch.jit._pickle.build_boollist": list,
     "torch.jit._pickle.build_tensorlist": list,
     "_codecs.encode": _encode,
-    **{f"{module}.{kind.__name__}": kind for module in BUILTINS for kind in (set, frozenset, bytearray, complex)},
+    **{f"{module}.{kind.__name__}": kind for module in BUILTINS for kind in (set, frozenset, complex)},
+    **{f"{module}.bytearray": _bytes for module in BUILTINS},
     **{f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)},
 }
 
@@ -140,8 +170,8 @@ class InertUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
-        top = module.split(".")[0]
-        if top in CODE_MODULES or (module in BUILTINS and name in CODE_BUILTINS):
+        top, first = module.split(".")[0], name.split(".")[0]
+        if top in CODE_MODULES or full in CODE_NAMES or (module in BUILTINS and first in CODE_BUILTINS):
             raise UserError(
                 f"the pickle in this file calls {full}: it carries code, nothing of it was run",
                 self._name,
@@ -155,8 +185,12 @@ class InertUnpickler(pickle.Unpickler):
             self.strangers[full] = type("Inert", (Inert,), {"origin": full})
         return self.strangers[full]
 
-    def persistent_load(self, pid: Any) -> torch.Tensor:
+    def persistent_load(self, pid: Any) -> Any:
+        if isinstance(pid, tuple) and pid[:1] == ("module",):  # the older format: a module's class and its source
+            return pid[1]
         kind, dtype, key, _location, numel, *view = pid
+        if isinstance(dtype, type) and issubclass(dtype, Inert):  # elements of a type that no weights have
+            return Inert()
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown kind of storage {pid!r}")
         storage = self._storage(dtype, str(key), int(numel))
@@ -181,8 +215,13 @@ def load(
         raise
     except Exception as error:  # arbitrary bytes may fail in any way that an opcode can
         raise UserError(
-            f"not a readable checkpoint ({type(error).__name__}: {error})", name, "the file is damaged; fetch it again"
+            f"not a readable checkpoint ({reason(error)})", name, "the file is damaged; fetch it again"
         ) from None
+
+
+def reason(error: Exception) -> str:
+    """What a damaged file made happen, short enough for a line."""
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def storage_from_bytes(data: bytes, dtype: torch.dtype, numel: int, what: str) -> torch.Tensor:

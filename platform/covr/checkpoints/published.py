@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from covr.checkpoints.layouts import LAYOUTS, Layout, find_layout
@@ -63,15 +65,12 @@ def load_published(layout: str, path: str | Path | Place, *, fresh: Sequence[str
 def read_published(layout: str, path: str | Path | Place, *, fresh: Sequence[str] = (), **sizes: Any) -> Loaded:
     """As `load_published`, with the account of the file."""
     known = find_layout(layout)
-    unknown = sorted(set(sizes) - set(known.sizes))
-    if unknown:
-        known_sizes = ", ".join(known.sizes) or "none"
-        raise UserError(f"layout {layout} has no size {unknown[0]}", str(path), f"known: {known_sizes}")
+    _check_sizes(known, sizes, str(path))
 
     def build(shapes: Shapes) -> nn.Module:
         try:
             return known.build(shapes, **sizes)
-        except ValueError as error:  # a configuration refuses sizes that do not fit each other
+        except (ValueError, RuntimeError) as error:  # sizes that do not fit each other, or more than any memory holds
             raise UserError(str(error), shapes.where, "give sizes that fit the file") from None
 
     return _read(known, path, build, fresh)
@@ -86,22 +85,35 @@ def fill_published(module: nn.Module, layout: str, path: str | Path | Place, *, 
     return _read(find_layout(layout), path, lambda shapes: module, fresh)
 
 
+def _check_sizes(known: Layout, sizes: dict[str, Any], where: str) -> None:
+    types = known.sizes
+    for name, value in sizes.items():
+        if name not in types:
+            raise UserError(f"layout {known.name} has no size {name}", where, f"known: {', '.join(types) or 'none'}")
+        try:
+            TypeAdapter(types[name]).validate_python(value)
+        except ValidationError as error:
+            raise UserError(f"{name}={value!r}", where, error.errors()[0]["msg"]) from None
+
+
 def _read(
     known: Layout, path: str | Path | Place, build: Callable[[Shapes], nn.Module], fresh: Sequence[str]
 ) -> Loaded:
     file, where = read_checkpoint(path), str(path)
     prefix = _prefix(known, file, where)
     inside = {name.removeprefix(prefix): tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
-    module = build(Shapes(inside, where))
-    values, lacking = _values(module, known, inside, where)
+    with torch.device("meta"):  # shapes without memory: a file that does not fit costs nothing
+        plan = build(Shapes(inside, where))
+    values, lacking = _values(plan, known, inside, where)
     _refuse_gaps(known, lacking, fresh, where)
+    module = build(Shapes(inside, where))
     module.load_state_dict(values, strict=False)
     derived = known.derived(module)
     read = {source.published for source in known.sources(module)}
     dtypes = {
         prefix + name: str(tensor.dtype).removeprefix("torch.")
         for name, tensor in inside.items()
-        if name in read or name in derived
+        if name in read or (name in derived and torch.equal(tensor, derived[name].to(tensor.dtype)))
     }
     origin = Origin(
         layout=known.name,
@@ -157,6 +169,8 @@ def _values(
                 where,
                 f"expected {tuple(source.write(own).shape)} from the other tensors; the file is damaged or mixed",
             )
+        if own.is_floating_point() and not value.is_floating_point():
+            raise UserError(f"tensor {source.published} holds {value.dtype}", where, "give a file of floating numbers")
         values[source.own] = value
     return values, list(dict.fromkeys(lacking))
 
@@ -173,7 +187,7 @@ def _refuse_gaps(layout: Layout, lacking: list[str], fresh: Sequence[str], where
 
 
 def save_published(module: nn.Module, layout: str, path: str | Path | Place) -> None:
-    """Write a module's weights as a file of a published layout.
+    """Write a module's weights as a file of a published layout: a torch file, or safetensors by the path's suffix.
 
     A module that was loaded from such a file goes back under the same key, names and element types (where that
     loses nothing: weights trained on since keep float32).
@@ -202,10 +216,14 @@ def published_file(module: nn.Module, layout: Layout) -> tuple[dict[str, Tensor]
 
 
 def write_checkpoint(tensors: dict[str, Tensor], wrapper: str | None, path: str | Path | Place) -> None:
-    """Write a torch file of tensors and plain containers, whole or not at all."""
+    """Write a torch file of tensors and plain containers, or safetensors by its suffix; whole or not at all."""
+    place = path if isinstance(path, Place) else Place(path)
+    if place.name.endswith(".safetensors"):  # no key to go under; repeated tensors are written out
+        place.write_bytes(safetensors.torch.save({name: tensor.clone() for name, tensor in tensors.items()}))
+        return
     buffer = io.BytesIO()
     torch.save({wrapper: tensors} if wrapper else tensors, buffer)
-    (path if isinstance(path, Place) else Place(path)).write_bytes(buffer.getvalue())
+    place.write_bytes(buffer.getvalue())
 
 
 def published_tensors(module: nn.Module, layout: Layout) -> dict[str, Tensor]:

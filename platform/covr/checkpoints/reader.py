@@ -10,7 +10,6 @@ import io
 import pickle
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +19,15 @@ import safetensors
 import safetensors.torch
 import torch
 
-from covr.checkpoints.pickles import Inert, load, storage_from_bytes
+from covr.checkpoints.pickles import Inert, load, reason, storage_from_bytes
 from covr.errors import UserError
 from covr.storage.place import Place
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the older format (torch/serialization.py)
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-)
-"""What the zip reader raises for bytes that are not as they were written, wherever they stand."""
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Keys under which published files keep their weights."""
+MOST_PARTS = 50_000
+"""Most modules and tensors that one file may hold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +65,13 @@ def read_checkpoint(path: str | Path | Place) -> CheckpointFile:
         if head[:4] == b"PK\x03\x04":
             return _checkpoint(*_zip_content(file, name), name)
         if len(head) >= 9 and head[8:9] == b"{":
-            return _read_safetensors(file, name)
+            return _checkpoint(_safetensors(file, name), (), "safetensors", name)
+        if head[:1] != b"\x80":  # where torch's older stream begins: a pickle of protocol 2
+            raise UserError(
+                "neither a torch checkpoint nor safetensors",
+                name,
+                "give the published file, not a page about it",
+            )
         return _checkpoint(*legacy_content(file, name), "legacy", name)
 
 
@@ -97,33 +93,41 @@ def read_saved(place: Place) -> Any:
 def _zip_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...], str]:
     """The pickled object, the classes that were not imported, and the kind of file."""
     try:
-        return _archive_content(file, name)
-    except DAMAGED as error:
-        raise UserError(f"a truncated or damaged archive ({error})", name, "fetch the file again") from None
+        with zipfile.ZipFile(file) as archive:
+            return _unpacked(archive, name)
+    except UserError:
+        raise
+    except Exception as error:  # arbitrary bytes may fail in any way that zipfile can
+        raise UserError(f"a truncated or damaged archive ({reason(error)})", name, "fetch the file again") from None
 
 
-def _archive_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...], str]:
-    with zipfile.ZipFile(file) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        root = next((entry[: -len("data.pkl")] for entry in entries if entry.endswith("/data.pkl")), None)
-        if root is None:
-            raise UserError("a zip archive without data.pkl", name, "this is not a torch checkpoint")
-        if entries.get(f"{root}byteorder") and archive.read(f"{root}byteorder") != b"little":
-            raise UserError("a checkpoint written on a big-endian machine", name, "save it again on a common machine")
-        cache: dict[str, torch.Tensor] = {}
+def _unpacked(archive: zipfile.ZipFile, name: str) -> tuple[Any, tuple[str, ...], str]:
+    entries = {info.filename: info for info in archive.infolist()}
+    root = next((entry[: -len("data.pkl")] for entry in entries if entry.endswith("/data.pkl")), None)
+    if root is None:
+        raise UserError("a zip archive without data.pkl", name, "this is not a torch checkpoint")
 
-        def storage(dtype: torch.dtype, key: str, numel: int) -> torch.Tensor:
-            if key not in cache:
-                entry = f"{root}data/{key}"
-                if entry not in entries:
-                    raise pickle.UnpicklingError(f"storage {key} is missing from the archive")
-                if entries[entry].compress_type != zipfile.ZIP_STORED:  # torch never compresses; a bomb would
-                    raise pickle.UnpicklingError(f"storage {key} is compressed")
-                cache[key] = storage_from_bytes(archive.read(entry), dtype, numel, key)
-            return cache[key]
+    def read(entry: str) -> bytes:
+        if entries[entry].compress_type != zipfile.ZIP_STORED:  # torch never compresses; a bomb would
+            raise UserError(
+                f"{entry} is compressed", name, "torch does not write such files; get it from its publisher"
+            )
+        return archive.read(entry)
 
-        content, strangers = load(io.BytesIO(archive.read(f"{root}data.pkl")), storage, name)
-        kind = "torchscript" if any(entry.startswith(f"{root}code/") for entry in entries) else "zip"
+    if f"{root}byteorder" in entries and read(f"{root}byteorder") != b"little":
+        raise UserError("a checkpoint written on a big-endian machine", name, "save it again on a common machine")
+    cache: dict[str, torch.Tensor] = {}
+
+    def storage(dtype: torch.dtype, key: str, numel: int) -> torch.Tensor:
+        if key not in cache:
+            entry = f"{root}data/{key}"
+            if entry not in entries:
+                raise pickle.UnpicklingError(f"storage {key} is missing from the archive")
+            cache[key] = storage_from_bytes(read(entry), dtype, numel, key)
+        return cache[key]
+
+    content, strangers = load(io.BytesIO(read(f"{root}data.pkl")), storage, name)
+    kind = "torchscript" if any(entry.startswith(f"{root}code/") for entry in entries) else "zip"
     return content, tuple(strangers), kind
 
 
@@ -151,6 +155,8 @@ def legacy_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...]]:
     load(file, storage, name)  # sizes of C types where it was written
     content, strangers = load(file, storage, name)
     keys, _ = load(file, storage, name)
+    if not isinstance(keys, list):
+        raise UserError("no list of storages behind the weights", name, "the file is damaged; fetch it again")
     for key in map(str, keys):
         target = storages.get(key)
         count = file.read(8)
@@ -164,12 +170,11 @@ def legacy_content(file: IO[bytes], name: str) -> tuple[Any, tuple[str, ...]]:
     return content, tuple(strangers)
 
 
-def _read_safetensors(file: IO[bytes], name: str) -> CheckpointFile:
+def _safetensors(file: IO[bytes], name: str) -> dict[str, torch.Tensor]:
     try:
-        tensors = safetensors.torch.load(file.read())
-    except safetensors.SafetensorError as error:
-        raise UserError(f"not a readable safetensors file ({error})", name, "fetch the file again") from None
-    return CheckpointFile(tensors=tensors, wrapper=None, extras=(), inert=(), format="safetensors")
+        return safetensors.torch.load(file.read())
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: an element type that torch has not
+        raise UserError(f"not a readable safetensors file ({reason(error)})", name, "fetch the file again") from None
 
 
 def _checkpoint(content: Any, inert: tuple[str, ...], kind: str, name: str) -> CheckpointFile:
@@ -180,22 +185,33 @@ def _checkpoint(content: Any, inert: tuple[str, ...], kind: str, name: str) -> C
         if wrapper is not None:
             extras = tuple(str(key) for key in content if key != wrapper)
             content = content[wrapper]
-    tensors = dict(_named_tensors(content))
+    tensors = dict(_named_tensors(content, name))
     if not tensors:
         raise UserError("no weights in this file", name, "give a file with a state dict (keys model or state_dict)")
+    for key, tensor in tensors.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(f"tensor {key} claims more elements than the file holds", name, "fetch the file again")
     return CheckpointFile(tensors=tensors, wrapper=wrapper, extras=extras, inert=inert, format=kind)
 
 
-def _named_tensors(node: Any, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+def _named_tensors(content: Any, file: str) -> Iterator[tuple[str, torch.Tensor]]:
     """Tensors of a state dict, or of a pickled or scripted module walked attribute by attribute."""
-    if isinstance(node, torch.Tensor):
-        yield prefix[:-1], node
-    elif isinstance(node, Inert) and isinstance(node.state, Mapping):
-        for key, value in node.state.items():
-            # torch keeps a pickled module's tensors and children in these three; a scripted one has them directly
-            below = prefix if key in ("_parameters", "_buffers", "_modules") else f"{prefix}{key}."
-            yield from _named_tensors(value, below)
-    elif isinstance(node, Mapping):
-        for key, value in node.items():
-            if isinstance(value, (torch.Tensor, Inert)):
-                yield from _named_tensors(value, f"{prefix}{key}.")
+    waiting = [("", content)]
+    for _ in range(MOST_PARTS):
+        if not waiting:
+            return
+        prefix, node = waiting.pop()
+        below: list[tuple[str, Any]] = []
+        if isinstance(node, torch.Tensor):
+            yield prefix[:-1], node
+        elif isinstance(node, Inert) and isinstance(node.state, Mapping):
+            for key, value in node.state.items():
+                # torch keeps a pickled module's tensors and children in these three; a scripted one has them directly
+                inside = prefix if key in ("_parameters", "_buffers", "_modules") else f"{prefix}{key}."
+                below.append((inside, value))
+        elif isinstance(node, Mapping):
+            below = [
+                (f"{prefix}{key}.", value) for key, value in node.items() if isinstance(value, torch.Tensor | Inert)
+            ]
+        waiting.extend(reversed(below))
+    raise UserError("objects in this file hold each other without end", file, "get it from its publisher")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from covr.checkpoints.arrays import read_npy
-from covr.checkpoints.pickles import InertUnpickler
+from covr.checkpoints.pickles import InertUnpickler, reason
 from covr.checkpoints.reader import legacy_content, read_saved
 from covr.datasets.annotations import read_csv
 from covr.errors import UserError
@@ -113,7 +113,7 @@ class _PlainUnpickler(InertUnpickler):
         except UserError:
             raise
         except Exception as error:  # arbitrary bytes may fail in any way that an opcode can
-            raise UserError(f"not a readable pickle ({type(error).__name__}: {error})", self._file, FIX) from None
+            raise UserError(f"not a readable pickle ({reason(error)})", self._file, FIX) from None
 
 
 def _no_storage(dtype: torch.dtype, key: str, numel: int) -> torch.Tensor:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from covr.errors import UserError
+from covr.errors import UserError, printable
 from covr.report.console import say
 from covr.storage import Place
 
@@ -54,13 +55,13 @@ def import_checkpoint(
         video_sizes=_sizes(video_size or ()),
     )
     num_parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
-    say(f"{file.name}: {loaded.file.format} file, layout {layout}, {num_parameters:,} parameters")
+    say(f"{escape(printable(file.name))}: {loaded.file.format} file, layout {layout}, {num_parameters:,} parameters")
     _list("used", loaded.origin.dtypes)
     _list("ignored", loaded.ignored)
     _list("missing, left at random as asked", loaded.origin.fresh)
     _list("other entries, not read", loaded.file.extras)
     _list("classes not imported", loaded.file.inert)
-    say(f"written: {destination}")
+    say(f"written: {escape(destination)}")
 
 
 def export_checkpoint(
@@ -80,7 +81,7 @@ def _list(what: str, names: Iterable[str]) -> None:
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     if names:
-        say(f"  {what}: {len(names)} ({', '.join(names[:SHOWN])}{more})")
+        say(f"  {what}: {len(names)} ({escape(printable(', '.join(names[:SHOWN])))}{more})")
 
 
 def _sizes(options: Sequence[str]) -> dict[str, int | float | str]:

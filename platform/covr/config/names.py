@@ -36,6 +36,7 @@ SAME = {
     "data.vid_query_method=middle": (),  # what every model reads
     "data.iterate=triplets": (),  # every triplet once an epoch, as here
     "experiment=covr_hard-negatives": ("model/loss=cross_entropy",),  # what the released file does, despite its name
+    "experiment=covr_late-fusion": ("model=blip-covr-late-fusion",),
     "experiment=covr_middle-emb": ("model.joint.target_pooling=middle",),
     "experiment=covr_iterate-triplets": ("model.finetune.max_epochs=2",),
 }

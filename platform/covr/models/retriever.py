@@ -182,13 +182,14 @@ class ComposedRetriever(nn.Module):
         }
 
     def _preprocess(self, frames_or_features: Tensor) -> Tensor:
+        frames_or_features = frames_or_features.to(self.center.device)
         is_frames = frames_or_features.dtype == torch.uint8
         return self.video.preprocess(frames_or_features) if is_frames else frames_or_features
 
     def _encode(self, pixels_or_features: Tensor) -> Tensor:
         """Raw pooled features (B, D)."""
         if pixels_or_features.ndim == 5:
-            return self.video.pool(self.video(pixels_or_features))
+            return self.video.pool(pixels_or_features)
         if pixels_or_features.ndim == 2 and pixels_or_features.shape[1] == self.video.dim:
             return pixels_or_features
         raise UserError(

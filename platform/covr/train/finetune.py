@@ -23,6 +23,7 @@ from covr.models.fusion import Kind
 from covr.models.joint import JointRetriever
 from covr.models.text.words import Vocabulary
 from covr.models.video.encoder import VideoEncoder
+from covr.models.video.stored import contents
 from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
@@ -43,6 +44,8 @@ FUSION_OF: dict[str, Kind | None] = {
     "video-only": "video-only",
     "average": "average",
 }
+TARGET_FILES = ("captions", "multimodal")
+"""Names below `model.loss_terms` that are no weights."""
 LACKING = {"text-only": "fusion", "video-only": "text"}
 """What a row has no weights of."""
 
@@ -105,6 +108,9 @@ def _train(
         if model.loss_terms.get("captions"):
             captions = Place(model.loss_terms.captions)
             inputs["captions"] = captions.sha256() if captions.exists() else "none"
+    multimodal = list(model.loss_terms.multimodal) if "si_tm" in terms else []
+    if multimodal:
+        inputs = {**inputs, "multimodal": contents(multimodal)}
     settings = {
         "row": row,
         "seed": job.cfg.seed,
@@ -123,6 +129,7 @@ def _train(
             **write_vectors(),
             refused=lacking,
             captions=captions,
+            multimodal=multimodal,
             out=out,
         )
         trained = fit(
@@ -156,12 +163,18 @@ def _train(
 
 def _loss_terms(model: DictConfig) -> dict[str, float]:
     """Weights of the targets that the rows are trained against, those of weight 0 left out."""
-    terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight and name != "captions"}
+    terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight and name not in TARGET_FILES}
     for name in terms:
-        if name not in ("si_ti", "si_tc"):
+        if name not in ("si_ti", "si_tc", "si_tm"):
             raise UserError("stage 2 has no such target", f"model.loss_terms.{name}", "set it to 0")
     if "si_ti" not in terms:
         raise UserError("stage 2 needs the clips as targets", "model.loss_terms.si_ti", "give it a weight above 0")
+    if "si_tm" in terms and not model.loss_terms.get("multimodal"):
+        raise UserError(
+            "the multimodal targets of model.loss_terms.si_tm are needed",
+            "model.loss_terms.multimodal",
+            "give the files or folders of their vectors, or set model.loss_terms.si_tm=0",
+        )
     return terms
 
 

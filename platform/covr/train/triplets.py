@@ -5,7 +5,7 @@ Shapes: P rows of the padded global batch, L of them on this rank, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from covr.models import ComposedRetriever
 from covr.models.joint import JointRetriever
 from covr.storage import Place
 from covr.tables import right_targets
-from covr.train.captions import caption_vectors
 from covr.train.extras import EXTRAS, Extras
+from covr.train.fixed_targets import caption_vectors, multimodal_vectors
 from covr.train.order import Order
 from covr.train.task import Shard
 from covr.train.vectors import Vectors
@@ -71,13 +71,15 @@ class TripletTask:
     Args:
         shard: this worker's place.
         build: makes the retriever; what makes the stored features is frozen, what it trains of the rest is its own.
-        loss: the contrastive loss, against the target clip's vector (`si_ti`) and the target's caption (`si_tc`).
+        loss: the contrastive loss, against the target clip's vector (`si_ti`), its caption (`si_tc`) and its multimodal
+            reading (`si_tm`).
         root: storage root with the tables.
         vectors: what the target side reads of the clips, see `covr.train.vectors`.
         query_vectors: what the query side reads, where that is another file.
         out: the folder that gets the trained retriever.
         refused: clips without a vector, see `covr.embed.refused`; triplets do without them.
         captions: a table of the captions' vectors; None: the model reads them before any training.
+        multimodal: files of the multimodal readings, see `covr.train.fixed_targets`.
     """
 
     primary = PRIMARY
@@ -94,6 +96,7 @@ class TripletTask:
         out: Place,
         refused: frozenset[str] = frozenset(),
         captions: Place | None = None,
+        multimodal: Sequence[str] = (),
     ) -> None:
         self.shard, self._loss, self._out = shard, loss, out
         self.vectors = Vectors(vectors)
@@ -110,7 +113,7 @@ class TripletTask:
         self.extras = Extras(root, self.retriever, triplets, asking, self.vectors.values.shape[1:])
         if isinstance(self.retriever, ComposedRetriever):
             self._prepare(self.retriever)
-        self.captions_CD = self._captions(root, captions) if "si_tc" in loss.weights else None
+        self.fixed_targets = self._fixed_targets(root, loss.weights, captions, multimodal)
         self.model: nn.Module = self.retriever
 
     def _prepare(self, retriever: ComposedRetriever) -> None:
@@ -148,9 +151,7 @@ class TripletTask:
                 "valid": torch.from_numpy(padded.valid),
                 "offset": part.start,
             }
-            if self.captions_CD is not None:
-                made["captions"] = self.captions_CD[targets[part]]
-            yield made
+            yield made | {name: vectors_CD[targets[part]] for name, vectors_CD in self.fixed_targets.items()}
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         extras = {name: batch[name] for name in EXTRAS if name in batch}
@@ -165,9 +166,7 @@ class TripletTask:
 
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> Tensor:
         query_LD = outputs["query"].float()
-        targets = {"si_ti": outputs["target"].float()}
-        if self.captions_CD is not None:
-            targets["si_tc"] = batch["captions"]
+        targets = {"si_ti": outputs["target"].float(), **{name: batch[name] for name in self.fixed_targets}}
         return self._loss.local(
             query_LD,
             targets,
@@ -213,18 +212,25 @@ class TripletTask:
         with torch.inference_mode():
             return {**marks, **self.validate()}
 
-    def _captions(self, root: Place, table: Place | None) -> Tensor:
-        """Vectors of the right answers' captions before any training, at the clips' own rows."""
-        embed: Callable[[list[str]], Tensor] | None
-        embed = self.retriever.text if isinstance(self.retriever, ComposedRetriever) else self.retriever.text_target
-        if embed is None:
-            raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
-        self.retriever.to(self.shard.device).eval()
+    def _fixed_targets(
+        self, root: Place, terms: Collection[str], captions: Place | None, multimodal: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Names of loss terms -> vectors of the right answers at the clips' own rows, as they are before training."""
         clip_ids = sorted(set(right_targets(self.train.triplets).flatten().to_pylist()))
-        found_ND = caption_vectors(root, embed, clip_ids, table)
-        captions_CD = torch.zeros(len(self.vectors.values), found_ND.shape[1])
-        captions_CD[self.vectors.rows(clip_ids)] = found_ND
-        return captions_CD
+        retriever, found = self.retriever, {}
+        if "si_tc" in terms:
+            embed: Callable[[list[str]], Tensor] | None
+            embed = retriever.text if isinstance(retriever, ComposedRetriever) else retriever.text_target
+            if embed is None:
+                raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
+            retriever.to(self.shard.device).eval()
+            found["si_tc"] = caption_vectors(root, embed, clip_ids, captions)
+        if "si_tm" in terms:
+            dim = retriever.video.dim if isinstance(retriever, ComposedRetriever) else retriever.dim
+            found["si_tm"] = multimodal_vectors(multimodal, clip_ids, dim)
+        rows = torch.from_numpy(self.vectors.rows(clip_ids))
+        size = len(self.vectors.values)
+        return {name: torch.zeros(size, v_ND.shape[1]).index_copy(0, rows, v_ND) for name, v_ND in found.items()}
 
     def _features(self, vectors: Vectors, clip_ids: list[str]) -> Tensor:
         return torch.from_numpy(vectors.values[vectors.rows(clip_ids)]).to(self.shard.device)

@@ -17,15 +17,18 @@ class Combiner(nn.Module):
 
     Args:
         dim: D, of both inputs and of the output.
-        projection_dim: to which each input is projected first.
+        projection_dim: to which each input is projected first; None: the inputs are read as they are, as in CoVR's
+            late fusion.
         hidden_dim: of the hidden layers of residual and gate.
         dropout: after every hidden layer (published: 0.5).
     """
 
-    def __init__(self, dim: int, projection_dim: int, hidden_dim: int, dropout: float = 0.5) -> None:
+    def __init__(self, dim: int, projection_dim: int | None, hidden_dim: int, dropout: float = 0.5) -> None:
         super().__init__()
-        self.text_projection_layer = nn.Linear(dim, projection_dim)
-        self.image_projection_layer = nn.Linear(dim, projection_dim)
+        projects = projection_dim is not None
+        projection_dim = dim if projection_dim is None else projection_dim
+        self.text_projection_layer = nn.Linear(dim, projection_dim) if projects else None
+        self.image_projection_layer = nn.Linear(dim, projection_dim) if projects else None
         self.combiner_layer = nn.Linear(2 * projection_dim, hidden_dim)
         self.output_layer = nn.Linear(hidden_dim, dim)
         self.dynamic_scalar = nn.Sequential(
@@ -54,6 +57,7 @@ class Combiner(nn.Module):
         return self.dynamic_scalar(self._read(video, text)).squeeze(-1)
 
     def _read(self, video: Tensor, text: Tensor) -> Tensor:
-        projected_text = self.dropout(self.text_projection_layer(text).relu())
-        projected_video = self.dropout(self.image_projection_layer(video).relu())
-        return torch.cat([projected_text, projected_video], dim=-1)  # text first, as published
+        if self.text_projection_layer is not None and self.image_projection_layer is not None:
+            text = self.dropout(self.text_projection_layer(text).relu())
+            video = self.dropout(self.image_projection_layer(video).relu())
+        return torch.cat([text, video], dim=-1)  # text first, as published

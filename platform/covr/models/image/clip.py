@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from timm.layers import AttentionPool2d
 from timm.models.byobnet import ByoBlockCfg, ByobNet, ByoModelCfg
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -66,12 +67,14 @@ class ClipResNetConfig:
     """Bottlenecks of each stage."""
     width: int = 64
     """Channels of the stem; the last stage has 32 times as many."""
+    num_heads: int | None = None
+    """Heads of the attention pooling; null: of 64 channels each, as published."""
     projection_dim: int = 1024
     """P."""
 
 
 def clip_resnet(config: ClipResNetConfig) -> ByobNet:
-    """CLIP's ResNet: three-convolution stem, antialiased strides, attention pooling with heads of 64 channels."""
+    """CLIP's ResNet: three-convolution stem, antialiased strides, attention pooling."""
     blocks = tuple(
         ByoBlockCfg(type="bottle", d=depth, c=config.width * 4 * 2**stage, s=1 if stage == 0 else 2, br=0.25)
         for stage, depth in enumerate(config.layers)
@@ -83,6 +86,13 @@ def clip_resnet(config: ClipResNetConfig) -> ByobNet:
         stem_pool="avg2",
         downsample="avg",
         aa_layer="avg",
-        head_type="attn_abs",
     )
-    return ByobNet(sizes, num_classes=config.projection_dim, img_size=config.image_size)
+    tower = ByobNet(sizes, num_classes=0, img_size=config.image_size)
+    tower.head = AttentionPool2d(  # type: ignore[assignment]
+        32 * config.width,
+        feat_size=config.image_size // 32,
+        out_features=config.projection_dim,
+        num_heads=config.num_heads,
+        qkv_separate=True,
+    )
+    return tower

@@ -204,6 +204,8 @@ Fingerprint {marks["fingerprint"]}, of the target side {marks["target_fingerprin
             if not {"input_ids", "attention_mask"} <= set(text):
                 raise UserError("a tokenised text has input_ids and attention_mask", str(list(text)), "give both")
             return text["input_ids"].to(self.mean.device), text["attention_mask"].to(self.mean.device)
+        if isinstance(text, str):
+            raise UserError("one string in place of a list of texts", text[:40], "give [text]")
         for one in text:
             if len(one) > LIMITS.max_text_chars:
                 raise UserError(f"a text of {len(one)} characters", one[:40], f"give at most {LIMITS.max_text_chars}")

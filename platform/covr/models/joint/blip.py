@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from covr.errors import UserError
+from covr.models.fusion.combiner import Combiner
 from covr.models.image.vit import ImageConfig, blip_vit
 from covr.models.joint.base import JointRetriever, Text, middle
 from covr.models.joint.pooling import Pooling, pool_frames
-from covr.models.sides import Needs
+from covr.models.sides import Feature, Needs
 from covr.models.text.med import MED, MEDConfig
 
 
@@ -29,8 +30,11 @@ class BlipConfig:
     text: MEDConfig = field(default_factory=MEDConfig)
     projection_dim: int = 256
     """P, the width of the shared space."""
-    query: Literal["multimodal", "text", "visual"] = "multimodal"
-    """What the query is made of: both inputs, the text alone, or the picture alone."""
+    query: Literal["multimodal", "text", "visual", "late-fusion"] = "multimodal"
+    """What the query is made of: both inputs read together, the text alone, the picture alone, or the vectors of the
+    two in a gated combiner."""
+    late_dim: int = 2048
+    """Width of that combiner's hidden layers, for `late-fusion` (not published)."""
     max_tokens: int = 64
     """Longest modification, in tokens (published: 35 in training, 64 in testing)."""
     target_pooling: Pooling = "scores"
@@ -48,7 +52,6 @@ class BlipRetriever(JointRetriever):
     """A BLIP dual encoder whose text side can read pictures: the layouts `blip` and `covr`."""
 
     config: BlipConfig
-    query_parts = ("visual_encoder",)
     target_parts = ("visual_encoder", "vision_proj")
     target_options = ("image", "target_pooling", "target_colours")
 
@@ -58,16 +61,19 @@ class BlipRetriever(JointRetriever):
         self.text_encoder = MED(config.text)
         self.vision_proj = nn.Linear(config.image.dim, config.projection_dim)
         self.text_proj = nn.Linear(config.text.dim, config.projection_dim)
+        late = config.query == "late-fusion"
+        self.combiner = Combiner(config.projection_dim, None, config.late_dim) if late else None
         self.freeze()
 
     @property
+    def query_parts(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("visual_encoder",) if self.combiner is None else self.target_parts
+
+    @property
     def needs(self) -> Needs:
+        features: dict[str, Feature | None] = {"text": None, "late-fusion": "frames"}
         query = self.config.query
-        return Needs(
-            query_feature=None if query == "text" else "tokens",
-            query_text=query != "visual",
-            target_feature="frames",
-        )
+        return Needs(query_feature=features.get(query, "tokens"), query_text=query != "visual", target_feature="frames")
 
     @property
     def vocab_size(self) -> int:
@@ -79,8 +85,8 @@ class BlipRetriever(JointRetriever):
             if self.config.query == "visual":
                 trained = name.startswith("visual_encoder.")
             else:
-                trained = name.startswith(("text_encoder.", "text_proj.")) and not (
-                    self.config.query == "text" and ".crossattention." in name
+                trained = name.startswith(("text_encoder.", "text_proj.", "combiner.")) and not (
+                    self.config.query in ("text", "late-fusion") and ".crossattention." in name
                 )
             parameter.requires_grad_(trained)
 
@@ -115,7 +121,8 @@ class BlipRetriever(JointRetriever):
         """Composed queries (B, P), of unit length.
 
         Args:
-            frames: normalised pixels (B, T, 3, H, W), of which frame T // 2 is read; or its tokens (B, N, E).
+            frames: normalised pixels (B, T, 3, H, W), of which frame T // 2 is read; or its tokens (B, N, E). With late
+                fusion also frame vectors (B, T, P) or one (B, P).
             text: modifications, as strings or as `input_ids` and `attention_mask` (B, L) that begin with [CLS].
             description: not used by this model.
         """
@@ -123,15 +130,27 @@ class BlipRetriever(JointRetriever):
             return unit(self.vision_proj(self.query_tokens(frames)[:, 0]))
         ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
         if self.config.query == "text":
-            return unit(self.text_proj(self.text_encoder.read(ids_BL, mask_BL)[:, 0]))
+            return self.read(ids_BL, mask_BL)
+        if self.combiner is not None:
+            if frames.ndim > 2:
+                frames = middle(frames)
+            if frames.ndim == 4:
+                frames = self.target_features(frames[:, None])[:, 0]
+            return self.combiner(unit(frames), self.read(ids_BL, mask_BL))
         return self.read_with(ids_BL, mask_BL, self.query_tokens(frames))
+
+    def read(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """The feature of texts alone: [CLS]'s state, projected, of unit length."""
+        return unit(self.text_proj(self.text_encoder.read(ids_BL, mask_BL)[:, 0]))
 
     def read_with(self, ids_BL: Tensor, mask_BL: Tensor, tokens_BNE: Tensor) -> Tensor:
         """The multimodal feature of texts and image tokens: [ENC]'s state, projected, of unit length."""
         return unit(self.text_proj(self.text_encoder.read_with(ids_BL, mask_BL, tokens_BNE)[:, 0]))
 
     def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
-        """Tokens (B, N, E) of the middle frame."""
+        """Tokens (B, N, E) of the middle frame; with late fusion its vector (B, 1, P)."""
+        if self.combiner is not None:
+            return self.target_features(middle(pixels_BTCHW)[:, None])
         return self.query_tokens(pixels_BTCHW)
 
     def target_features(self, pixels_BTCHW: Tensor) -> Tensor:
@@ -154,8 +173,7 @@ class BlipRetriever(JointRetriever):
 
     def text_target(self, text: Text) -> Tensor:
         """Feature of the target's caption (B, P), of unit length, for the caption term of the loss."""
-        ids_BL, mask_BL = self.tokenise(text, self.config.max_tokens)
-        return unit(self.text_proj(self.text_encoder.read(ids_BL, mask_BL)[:, 0]))
+        return self.read(*self.tokenise(text, self.config.max_tokens))
 
 
 def unit(x: Tensor) -> Tensor:

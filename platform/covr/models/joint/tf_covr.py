@@ -39,6 +39,9 @@ class TFCoVRConfig:
     """Longest modification, in tokens (CLIP's tower: its own 77)."""
     video: AIMConfig | None = None
     """The encoder behind the video vectors, which published files do not hold; null: vectors alone are read."""
+    vision_dim: int | None = None
+    """Input width of the projection of pictures, which published files hold and nothing reads; null: that of the text
+    side with a Q-Former, no such projection with CLIP's tower."""
     clip_prefix: str = "clip."
     """Where a file of the variant `aim_clip` keeps CLIP's text tower."""
     tokenizer: str | None = None
@@ -53,11 +56,11 @@ class TFCoVRRetriever(JointRetriever):
     def __init__(self, config: TFCoVRConfig) -> None:
         super().__init__(config, image_size=224, dim=config.dim)
         text = config.text
-        reads_bert = isinstance(text, QFormerConfig)
         width = text.dim if isinstance(text, QFormerConfig) else text.projection_dim
         self.qformer = QFormer(text) if isinstance(text, QFormerConfig) else None
         self.clip_text = ClipText(text) if isinstance(text, ClipTextConfig) else None
-        self.vision_proj = nn.Linear(width, config.dim) if reads_bert else None
+        vision_dim = config.vision_dim or (width if self.qformer is not None else None)
+        self.vision_proj = None if vision_dim is None else nn.Linear(vision_dim, config.dim)
         self.text_proj = nn.Linear(width, config.dim)
         self.combiner = Combiner(config.dim, *config.combiner)
         self.video = None if config.video is None else AIM(config.video)
@@ -154,7 +157,7 @@ class TFCoVRRetriever(JointRetriever):
 
     def _vectors(self, features: Tensor) -> Tensor:
         if self.video is not None and features.ndim == 5:
-            return self.video.pool(self.video(features))
+            return self.video.pool(features)
         if features.ndim != 2 or features.shape[1] != self.dim:
             raise UserError(
                 f"this model reads video vectors (B, {self.dim}), not {tuple(features.shape)}",

@@ -32,6 +32,6 @@ class ActionClassifier(nn.Module):
 
     def forward(self, pixels_BTCHW: Tensor) -> dict[str, Tensor]:
         """Logits by name: `label` (B, labels), and each attribute's (B, values)."""
-        clips_BD = self.dropout(self.encoder.pool(self.encoder(pixels_BTCHW)))
+        clips_BD = self.dropout(self.encoder.pool(pixels_BTCHW))
         logits = {name: head(clips_BD) for name, head in zip(self.attributes, self.attribute_heads, strict=True)}
         return {"label": self.head(clips_BD), **logits}

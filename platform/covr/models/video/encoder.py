@@ -63,9 +63,9 @@ class VideoEncoder(nn.Module):
         """Float pixels to raw frame vectors (B, T, D)."""
         raise NotImplementedError
 
-    def pool(self, frames_BTD: Tensor) -> Tensor:
-        """Frame vectors to one raw vector a clip (B, D): their mean over time."""
-        return frames_BTD.mean(dim=1)
+    def pool(self, frames: Tensor) -> Tensor:
+        """Frame vectors (B, T, D), or the pixels (B, T, 3, H, W) of them, to one raw vector a clip (B, D): the mean."""
+        return (self(frames) if frames.ndim == 5 else frames).mean(dim=1)
 
     def features(self, frames_BTCHW: Tensor) -> dict[Feature, Tensor]:
         """Resized uint8 frames to raw frame vectors (B, T, D) and clip vectors (B, D)."""

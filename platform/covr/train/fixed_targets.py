@@ -1,4 +1,5 @@
-"""The caption term of stage 2 (CoVR's `si_tc`): the target clips' captions as frozen text vectors."""
+"""Targets of stage 2 that do not learn: the clips' captions (CoVR's `si_tc`), and multimodal readings of the clips that
+were computed elsewhere (ECDE's `si_tm`)."""
 
 from __future__ import annotations
 
@@ -48,3 +49,31 @@ def _looked_up(table: Place, texts: Sequence[str], dim: int) -> Tensor:
         problem = f"vectors of shape {tuple(values_ND.shape[1:])} for a model of {dim}"
         raise UserError(problem, str(table), "give the table of this model")
     return nn.functional.normalize(values_ND, dim=-1)
+
+
+def multimodal_vectors(files: Sequence[str], clip_ids: Sequence[str], dim: int) -> Tensor:
+    """Unit vectors (N, D) of the clips' multimodal readings, on the CPU.
+
+    Args:
+        files: files or folders as `covr.checkpoints.vectors` reads them; a clip in several counts in the first, and of
+            a matrix of frames (published: equal rows) the mean.
+        clip_ids: N clips.
+        dim: D.
+
+    Raises:
+        UserError: a clip without one, or one of another width.
+    """
+    found: dict[str, Tensor] = {}
+    for uri in files:
+        for clip_id, value in vectors(Place(uri), set(clip_ids)):
+            if value.shape[-1] != dim:
+                raise UserError(f"a vector of {value.shape[-1]} values, not {dim}", f"{uri}, {clip_id}", "give others")
+            found.setdefault(clip_id, torch.from_numpy(value.reshape(-1, dim).mean(axis=0)))
+    lacking = [clip_id for clip_id in clip_ids if clip_id not in found]
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(clip_ids)} clips have no multimodal vector",
+            f"model.loss_terms.multimodal: clip {lacking[0]}",
+            "give their files or folders, or set model.loss_terms.si_tm=0",
+        )
+    return nn.functional.normalize(torch.stack([found[clip_id] for clip_id in clip_ids]), dim=-1)
