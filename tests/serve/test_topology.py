@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from make_videos import make_video
@@ -85,8 +87,9 @@ def test_separate_deployments_answer_as_one_replica_does(url, served, tmp_path):
             assert "b" not in [r.clip_id for r in apart.search(text=TEXT).results]
             # The fourth change has all of them written as a new snapshot, which every replica then holds.
             apart.add_clip("new", new[1])
-            while apart.ready().index != Current.read(root).snapshot:
-                pass
+            deadline = time.monotonic() + 60
+            while apart.ready().index != Current.read(root).snapshot and time.monotonic() < deadline:
+                time.sleep(0.1)
             answer = apart.search(text=TEXT)
             assert answer.index == Current.read(root).snapshot
             assert sorted(r.clip_id for r in answer.results) == sorted({*CLIP_IDS, "new"} - {"b"})
