@@ -38,7 +38,9 @@ class Encoding:
         self._pairs: OrderedDict[Generation, Pair] = OrderedDict()
         self._loading = asyncio.Lock()
         try:
-            self._hold(Pair.load(self._root))
+            pair = Pair.load(self._root)
+            pair.encode([pair.canary()])  # pays for what the first query would
+            self._hold(pair)
         except UserError as error:  # the writer says so as well, and is asked before any query
             logger.error("not ready: %s", error)
 

@@ -26,6 +26,9 @@ def query(
         typer.Option("--refines", help="A sentence before --text, whose answer it refines; repeatable."),
     ] = None,
     video: Annotated[Path | None, typer.Option("--video", help="The query video: a file that is sent.")] = None,
+    video_url: Annotated[
+        str | None, typer.Option("--video-url", help="The query video: one that the endpoint fetches, where it may.")
+    ] = None,
     clip: Annotated[str | None, typer.Option("--clip", help="The query video: the id of an indexed clip.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
     where: Annotated[
@@ -48,6 +51,7 @@ def query(
         answer = client.search(
             text=text,
             video=video,
+            video_url=video_url,
             clip_id=clip,
             refines=refines or [],
             k=k,

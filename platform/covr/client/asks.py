@@ -89,8 +89,8 @@ def search(options: SearchOptions) -> Ask[SearchAnswer]:
         if name in fields:
             fields[name] = list(fields[name])  # type: ignore[call-overload]
     video = options.get("video")
-    if video is not None and "clip_id" in fields:
-        raise UserError("a file and a clip to search by", "video, clip_id", "give one of them")
+    if (video is not None) + len(fields.keys() & {"clip_id", "video_url"}) > 1:
+        raise UserError("several videos to search by", "video, video_url, clip_id", "give one of them")
     if video is None and not fields.keys() & {"clip_id", "video_url", "text"}:
         raise UserError("nothing to search by", "video, clip_id, text", "give a video or a clip, a text, or both")
     return Ask(

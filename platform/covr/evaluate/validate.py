@@ -6,12 +6,14 @@ import numpy as np
 import pyarrow.compute as pc
 
 from covr.embed.refused import refused
+from covr.errors import UserError
 from covr.evaluate.confidence import Confidence
 from covr.evaluate.job import Row
 from covr.evaluate.queries import Queries
 from covr.job import Job
 from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
+from covr.report.console import say
 from covr.storage import TableStore
 from covr.tables import right_targets
 
@@ -35,7 +37,11 @@ def validated(job: Job, retriever: ComposedRetriever | JointRetriever) -> Confid
     queries = Queries.read(job.root, SPLIT).without(lacking).answerable()
     if not len(queries):
         return None
-    runs = row.runs(queries, "corrected", 1, "left out")
+    try:
+        runs = row.runs(queries, "corrected", 1, "left out")
+    except UserError as error:  # the index does not need them: features of these clips may not be there
+        say(f"  which answers are confident is not measured: {error}")
+        return None
     right = dict(
         zip(queries.triplets["query_id"].to_pylist(), right_targets(queries.triplets).to_pylist(), strict=True)
     )
