@@ -87,7 +87,7 @@ def test_a_request_is_one_trace_over_all_replicas_and_its_logs_are_json(url, ser
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         own = [line for line in lines if line.get("request_id") == answer.json()["request_id"]]
         assert own
-        assert {line["deployment"] for line in own} == {"Gateway"}
+        assert {line["deployment"] for line in own} == {"traced_Gateway"}
         assert {line["application"] for line in own} == {"traced"}
     finally:
         ray_serve.delete("traced")
