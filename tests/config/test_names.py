@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,6 @@ from covr.errors import UserError
 
 REPO = Path(__file__).parents[2]
 GUIDE = REPO / "docs" / "coming-from-covr.md"
-PAGES = [path.read_text().replace("\\\n", " ") for path in (REPO / "README.md", *sorted(REPO.glob("docs/*.md")))]
-JOBS = sorted({job for page in PAGES for job in re.findall(r"python (jobs/\w+\.py[^`\n|#&]*)", page)})
-TARGETS = sorted({target for page in PAGES for target in re.findall(r"(?:^    |`|&& )make ([\w-]+)", page, re.M)})
 
 ACCEPTED = [
     "data=webvid-covr",
@@ -73,18 +68,6 @@ def test_our_own_names_stay_and_what_is_read_differently_is_told(capsys):
         "model.finetune.batch_size=8",
     ]
     assert "trainer=ddp: read as trainer.accelerator=gpu" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("command", JOBS)
-def test_every_job_that_the_pages_name_is_there_and_composes(command):
-    script, *overrides = shlex.split(command.replace("data=NAME", "data=cirr"))
-    assert (REPO / script).is_file()
-    compose(overrides)
-
-
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_make_target_that_the_pages_name_is_there(target):
-    assert re.search(rf"^{target}:", (REPO / "Makefile").read_text(), re.M)
 
 
 def test_the_guide_tells_every_option():
