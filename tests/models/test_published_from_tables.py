@@ -8,14 +8,14 @@ import torch
 from golden_values import Golden, fill_by_name
 
 from covr import tables
-from covr.checkpoints.published import write_checkpoint
+from covr.checkpoints.published import fill_published, write_checkpoint
 from covr.clips import version
 from covr.config.compose import compose
 from covr.embed.features import Features
 from covr.embed.read import SideFeatures
 from covr.errors import UserError
 from covr.losses import HardNegativeNCE, WeightedTargets
-from covr.models import AIM, AIMConfig, ComposedRetriever, save_published
+from covr.models import AIM, AIMConfig, ComposedRetriever, build_retriever, build_video, save_published
 from covr.models.joint.store import build_joint
 from covr.storage import Place, TableStore
 
@@ -210,6 +210,70 @@ def test_blip2_of_one_modality_and_with_the_combiner(tmp_path):
     mlp = blip2(tmp_path / "mlp", "blip2-mlp")
     stored = STAGE2["ref"][:, None, None].expand(-1, 15, 8, -1)  # rows whose mean is the golden video vector
     near(blip2_query(tmp_path / "mlp", mlp, stored), STAGE2["composed"])
+
+
+@torch.no_grad()
+def test_tf_covr_base(tmp_path):
+    """The composed kind: frames as AIM reads them, BERT from a published file, gated combiner."""
+    write_checkpoint(stage2(tmp_path), "model", tmp_path / "stage2.ckpt")
+    aim, variant = Golden("aim_vit_clip"), "t1"
+    video = "image_size=32 patch_size=8 num_frames=4 dim=32 depth=3 num_heads=4 drop_path=0.0"
+    bert = "layers=4 dim=32 num_heads=4 ffn_dim=64 vocab_size=101 max_positions=64"
+    sizes = [
+        *(f"++model.video.{size}" for size in video.split()),
+        *(f"++model.text.{size}" for size in bert.split()),
+        f"model.text.weights={tmp_path / 'stage2.ckpt'}",
+        "model.init=scratch",
+    ]
+    # AIM's golden network is 32 wide, stage 2's vectors are 768 wide: each with the other part at random.
+    cfg = compose(
+        ["model=tf-covr-base", *sizes, "++model.fusion.projection_dim=8", "++model.fusion.hidden_dim=8"]
+    ).model
+    model = build_retriever(cfg, build_video(cfg)).eval()
+    write_checkpoint(aim.below(f"{variant}/state_dict/"), "state_dict", tmp_path / "aim.pth")
+    fill_published(model.video, "aim", tmp_path / "aim.pth")
+    pooled = aim[f"{variant}/pooled"]
+    features = store(Place(tmp_path / "aim"), model, query=pooled, target=pooled)
+    expected = torch.nn.functional.normalize(pooled, dim=-1)
+    near(model.embed_target(torch.from_numpy(features.target(ids("t", 2)))), expected)
+    near(model.forward_target(aim[f"{variant}/x"].transpose(1, 2)), expected)
+
+    cfg = compose(["model=tf-covr-base", *sizes, "++model.video.dim=768", "++model.video.num_heads=12"]).model
+    model = build_retriever(cfg, build_video(cfg)).eval()
+    given = stage2(tmp_path)
+    model.text.projection.load_state_dict({name: given[f"text_proj.{name}"] for name in ("weight", "bias")})
+    combiner = {name: given[f"combiner.{name}"] for name in model.fusion.combiner.state_dict()}
+    model.fusion.combiner.load_state_dict(combiner)
+    features = store(Place(tmp_path / "stage2"), model, query=STAGE2["ref"], target=STAGE2["tar"])
+    query = model.embed_query(torch.from_numpy(features.query(ids("q", 5))), TEXT)
+    near(query, STAGE2["composed"])
+    near(LOSS(query, model.embed_target(torch.from_numpy(features.target(ids("t", 5))))), STAGE2["loss"])
+
+
+@torch.no_grad()
+def test_clip_mlp(tmp_path):
+    """The golden combiner of width 1024 behind CLIP's towers, whose text projection gives the golden text vectors."""
+    golden = Golden("combiner")
+    sizes = [
+        option("image", "covr.models.image.clip.ClipResNetConfig", image_size=32, layers="[1,1,1,1]", width=4),
+        option("text", "covr.models.text.clip.ClipTextConfig", dim=16, depth=1, num_heads=2, projection_dim=1024),
+    ]
+    torch.manual_seed(0)
+    blank = build_joint(compose(["model=clip-mlp", *sizes, "model.init=scratch"]).model).eval()
+    words = torch.tensor([[49406, 5 + n, 49407] for n in range(4)])
+    states = blank.text.text_model(words).pooler_output
+    blank.text.text_projection.weight.copy_(torch.linalg.lstsq(states, golden["clip/txt"]).solution.T)
+    shapes = {f"combiner.{name}": shape for name, shape in golden.facts["clip/keys"].items()}
+    weights = {name: fill_by_name({name.removeprefix("combiner."): shape}, 0.05) for name, shape in shapes.items()}
+    save_published(blank, "openai-clip", tmp_path / "blank.pt")
+    tensors = torch.load(tmp_path / "blank.pt", weights_only=True)
+    tensors |= {name: next(iter(one.values())) for name, one in weights.items()}
+    write_checkpoint(tensors, None, tmp_path / "clip.pt")
+    model = build_joint(compose(["model=clip-mlp", *sizes, f"model.ckpt.path={tmp_path / 'clip.pt'}"]).model).eval()
+    frames = golden["clip/img"][:, None].expand(-1, 15, -1)
+    features = store(Place(tmp_path), model, query=frames, target=frames)
+    text = {"input_ids": words, "attention_mask": torch.ones_like(words)}
+    near(model.embed_query(torch.from_numpy(features.query(ids("q", 4))), text), golden["clip/out"])
 
 
 def test_short_clips_have_fewer_frames_and_no_weight_for_the_rest(tmp_path):
