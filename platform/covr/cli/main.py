@@ -11,10 +11,13 @@ from covr.cli.clips import clips
 from covr.cli.datasets import export_mteb
 from covr.cli.doctor import doctor
 from covr.cli.features import export_features, export_texts
+from covr.cli.features import export_features
+from covr.cli.jobs import jobs
 from covr.cli.query import query
 from covr.cli.reload import reload
 from covr.cli.runs import runs
 from covr.cli.score import score
+from covr.cli.submit import submit
 from covr.errors import UserError
 
 commands = typer.Typer(
@@ -41,6 +44,8 @@ commands.command()(export_checkpoint)
 commands.command()(export_features)
 commands.command()(export_texts)
 commands.command()(export_mteb)
+commands.command()(submit)
+commands.add_typer(jobs, name="jobs")
 commands.command()(doctor)
 
 
