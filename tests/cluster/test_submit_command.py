@@ -6,62 +6,19 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 from ray_nodes import COVR, Nodes
+from wire import Wire
 
 from covr.storage import Place, TableStore
 
 pytestmark = [pytest.mark.drill, pytest.mark.ci_slice, pytest.mark.timeout(280)]
-
-
-class Wire:
-    """A TCP connection to the job server that can be cut and mended."""
-
-    def __init__(self, port: int) -> None:
-        self.target, self.open = port, True
-        self.pairs: list[socket.socket] = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            near, _ = self.listener.accept()
-            if not self.open:
-                near.close()
-                continue
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self.pairs += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                sink.sendall(data)
-        except OSError:
-            pass
-        source.close()
-        sink.close()
-
-    def cut(self) -> None:
-        self.open = False
-        for each in self.pairs:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def mend(self) -> None:
-        self.open = True
 
 
 @pytest.fixture(scope="module")

@@ -1,25 +1,32 @@
-"""Start or join Ray once a process, and refuse a plan that the cluster cannot hold."""
+"""Start or join Ray once a process."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ray
 from omegaconf import DictConfig
+from ray._private.state import state
 
 from covr.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """What the Ray cluster of this process has."""
+    """What the Ray cluster of this process has now, and what its autoscaler may make of it."""
 
     num_cpus: float
     num_gpus: float
+    nodes: tuple[Mapping[str, float], ...] = ()
+    """Ray resources of each node, those included that the autoscaler may add; not given: one node has it all."""
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            object.__setattr__(self, "nodes", ({"CPU": self.num_cpus, "GPU": self.num_gpus},))
 
 
 def connect(machine: DictConfig) -> Cluster:
@@ -56,8 +63,21 @@ def connect(machine: DictConfig) -> Cluster:
                 str(address),
                 "start it, or leave machine.address at auto",
             ) from error
-    resources = ray.cluster_resources()
-    return Cluster(num_cpus=resources.get("CPU", 0.0), num_gpus=resources.get("GPU", 0.0))
+    present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return Cluster(
+        num_cpus=sum(node.get("CPU", 0.0) for node in present),
+        num_gpus=sum(node.get("GPU", 0.0) for node in present),
+        nodes=(*present, *_may_come(present)),
+    )
+
+
+def _may_come(present: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
+    """The nodes that the cluster's autoscaler, if it has one, may add to those that are there."""
+    config = state.get_cluster_config()
+    for group in config.node_group_configs if config is not None else ():
+        resources = {name: float(amount) for name, amount in group.resources.items()}
+        alike = sum(all(node.get(name) == amount for name, amount in resources.items()) for node in present)
+        yield from [resources] * max(0, group.max_count - alike)
 
 
 def named_address(machine: DictConfig) -> str | None:
@@ -98,21 +118,3 @@ def _check_listens(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError):
         raise UserError("no Ray cluster answers", address, "start it, or leave machine.address at auto") from None
-
-
-def require(plan: Mapping[str, float], cluster: Cluster) -> None:
-    """Check that the CPUs of all parts of `plan` (name -> CPUs) fit on the cluster at once.
-
-    Ray Data waits for ever, without a word, for actors that cannot be placed; so this is asked before it starts.
-
-    Raises:
-        UserError: they do not.
-    """
-    total = sum(plan.values())
-    if total > cluster.num_cpus + 1e-9:
-        parts = " + ".join(f"{name} {cpus:g}" for name, cpus in plan.items())
-        raise UserError(
-            f"the plan needs {total:g} CPUs ({parts}) but the cluster has {cluster.num_cpus:g}",
-            "machine",
-            "lower machine.decode_workers or trainer.devices, or use a larger cluster",
-        )

@@ -113,8 +113,9 @@ def _decode(data: ray.data.Dataset, chosen: Plan, **arguments: object) -> ray.da
     return data.map_batches(
         Decode,  # type: ignore[arg-type]
         fn_constructor_kwargs=arguments,
-        compute=ActorPoolStrategy(size=chosen.decode_workers),
+        compute=ActorPoolStrategy(min_size=chosen.decode_workers, max_size=chosen.decode_workers_most),
         num_cpus=chosen.decode_cpus,
+        resources=dict(chosen.decode_resources),
         batch_size=None,
         batch_format="pyarrow",
     )
@@ -124,8 +125,9 @@ def _encode(data: ray.data.Dataset, chosen: Plan, **arguments: object) -> ray.da
     return data.map_batches(
         Encode,  # type: ignore[arg-type]
         fn_constructor_kwargs={**arguments, "threads": chosen.encode_threads, "device": chosen.encode_device},
-        compute=ActorPoolStrategy(size=1),
+        compute=ActorPoolStrategy(size=chosen.encode_workers),
         num_cpus=chosen.encode_cpus,
+        resources=dict(chosen.encode_resources),
         num_gpus=chosen.encode_gpus,
         batch_size=None,
         batch_format="pyarrow",

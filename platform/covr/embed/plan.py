@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from omegaconf import DictConfig
 
-from covr.cluster.session import Cluster, require
+from covr.cluster.placement import Demand, largest, require, unplaced
+from covr.cluster.session import Cluster
 from covr.errors import UserError
 
 Accelerator = Literal["auto", "cpu", "gpu"]
@@ -23,8 +25,13 @@ class Plan:
     decode_workers: int
     decode_cpus: float
     encode_cpus: float
-    """Of the one encode worker."""
-    encode_gpus: int
+    encode_gpus: float
+    """Of each; 0: the encoder runs on the CPU."""
+    encode_workers: int = 1
+    decode_workers_most: int = 1
+    """Reached where the autoscaler adds nodes."""
+    decode_resources: Mapping[str, float] = field(default_factory=dict)
+    encode_resources: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def encode_threads(self) -> int:
@@ -36,21 +43,50 @@ class Plan:
 
 
 def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto") -> Plan:
-    """One CPU a decode worker and the others to the encoder; equal shares of a CPU where there are too few.
+    """One CPU a decode worker and the others to the encoders; equal shares of a CPU where there are too few.
 
     Raises:
-        UserError: `machine.decode_workers` do not fit on the cluster, or it has no GPU where one is asked for.
+        UserError: what is asked for does not fit on the cluster's nodes, or it has no GPU where one is asked for.
     """
     if accelerator == "gpu" and cluster.num_gpus < 1:
         raise UserError("the cluster has no GPU", "trainer.accelerator=gpu", "use auto or cpu")
+    decode_resources, encode_resources = dict(machine.decode_resources), dict(machine.encode_resources)
+    gpus = float(machine.encode_gpus) if cluster.num_gpus > 0 and accelerator != "cpu" else 0.0
+    encoders = max(1, int(cluster.num_gpus / gpus)) if gpus else 1
+    if machine.encode_workers != "auto":
+        encoders = int(machine.encode_workers)
     auto = machine.decode_workers == "auto"
-    workers = max(1, int(cluster.num_cpus // 2)) if auto else int(machine.decode_workers)
-    require({"decode": _LEAST * workers, "encode": _LEAST, "Ray Data": _RAY_DATA}, cluster)
+    workers = _half(cluster.num_cpus) if auto else int(machine.decode_workers)
+    require(_demands(workers, _LEAST, {}, encoders, _LEAST, {}), cluster)  # in sum: names the option to lower
     free = cluster.num_cpus - _RAY_DATA
-    share = min(1.0, free / (workers + 1))
+    share = min(1.0, free / (workers + encoders))
+    encode = {**encode_resources, **({"GPU": gpus} if gpus else {})}
+    rest = (free - share * workers) / encoders
+    cpus = min(rest, largest(cluster, "CPU", encode)) if share == 1.0 else share
+    while cpus > 1 and unplaced(_demands(workers, share, decode_resources, encoders, cpus, encode), cluster.nodes):
+        cpus = max(1.0, cpus - 1)
+    require(_demands(workers, share, decode_resources, encoders, cpus, encode), cluster)
     return Plan(
         decode_workers=workers,
+        decode_workers_most=max(workers, _half(sum(node.get("CPU", 0) for node in cluster.nodes))) if auto else workers,
         decode_cpus=share,
-        encode_cpus=free - share * workers if share == 1.0 else share,
-        encode_gpus=1 if cluster.num_gpus >= 1 and accelerator != "cpu" else 0,
+        decode_resources=decode_resources,
+        encode_workers=encoders,
+        encode_cpus=cpus,
+        encode_gpus=gpus,
+        encode_resources=encode_resources,
     )
+
+
+def _half(num_cpus: float) -> int:
+    return max(1, int(num_cpus // 2))
+
+
+def _demands(
+    decoders: int, decode_cpus: float, decode: Mapping[str, float], encoders: int, cpus: float, encode: Mapping
+) -> list[Demand]:
+    return [
+        Demand(name="decode", num=decoders, each={"CPU": decode_cpus, **decode}),
+        Demand(name="encode", num=encoders, each={"CPU": cpus, **encode}),
+        Demand(name="Ray Data", each={"CPU": _RAY_DATA}),
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from omegaconf import DictConfig
 
-from covr.cluster.session import Cluster, require
+from covr.cluster.placement import Demand, require, unplaced
+from covr.cluster.session import Cluster
 from covr.errors import UserError
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -23,6 +25,8 @@ class Workers:
     """CPU threads, and Ray CPUs, of a worker."""
     data_cpus: int
     """Ray CPUs of the Ray Data pipeline that feeds a worker; 0 where it needs none."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Ray resources of a worker beside its CPUs."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     gradcache_rows: int | None = None
     """GradCache: rows of a batch that a worker encodes at a time; None: all of its own."""
@@ -66,15 +70,24 @@ class Workers:
                 "trainer.accelerator",
                 "lower trainer.devices, or leave trainer.accelerator at auto",
             )
+        resources = {**trainer.resources, **({"GPU": 1} if use_gpu else {})}
+
+        def demands(threads: int) -> list[Demand]:
+            loading = [Demand(name="clip loading", each={"CPU": 1}, num=trainer.devices * data_cpus)]
+            each = {"CPU": threads, **resources}
+            return [Demand(name="training workers", each=each, num=trainer.devices), *(loading if data_cpus else [])]
+
         threads = trainer.threads
         if threads == "auto":
             threads = max(1, int(cluster.num_cpus // max(trainer.devices, 1)) - data_cpus)
-        plan = {"training workers": trainer.devices * threads, "clip loading": trainer.devices * data_cpus}
-        require({part: cpus for part, cpus in plan.items() if cpus}, cluster)
+            while threads > 1 and unplaced(demands(threads), cluster.nodes):  # more than a node has
+                threads -= 1
+        require(demands(threads), cluster)
         return cls(
             num=trainer.devices,
             use_gpu=use_gpu,
             threads=threads,
+            resources=resources,
             data_cpus=data_cpus,
             precision=trainer.precision,
             gradcache_rows=trainer.gradcache_rows,
