@@ -77,9 +77,9 @@ def test_unsent_until_marked_and_again_for_a_new_run(tmp_path):
     journal = Journal(Place(tmp_path), "a")
     journal.append({"run": "1"})
     journal.append({"tags": {"a": "b"}})
-    records, upto = journal.unsent()
+    records, mark = journal.unsent()
     assert records == [{"tags": {"a": "b"}}]
-    journal.append({"sent": upto})
+    journal.append(mark)
     assert journal.unsent()[0] == []
     journal.append({"run": "2"})
     assert journal.unsent()[0] == [{"tags": {"a": "b"}}]

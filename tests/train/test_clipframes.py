@@ -30,7 +30,7 @@ def frames_of(path: str) -> DecodedFrames:
     def halve(frames):
         return frames[..., ::2, ::2]
 
-    return DecodedFrames(paths={"clip": (path, None, None)}, decoder="decord", resize=halve)
+    return DecodedFrames(files={"clip": (path, None, None)}, decoder="decord", resize=halve)
 
 
 def test_the_frames_are_those_of_a_decode_resized(video):

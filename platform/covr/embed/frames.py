@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import io
+import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,9 @@ _BLOCK_BYTES = 16 << 20
 
 class FrameCache:
     """Resized uint8 frames of many clips; reading maps the files, so that several processes share one copy.
+
+    Of a cache on an object store each process maps a copy of the parts that it reads, on its machine's disk; the
+    system takes that back when the process ends, however it ends.
 
     Raises:
         UserError: nothing was built here, or a clip is not in the cache.
@@ -93,7 +97,12 @@ class FrameCache:
         return self._part(row["part"])[row["offset"] : row["offset"] + size].reshape(row["shape"])
 
     def _map(self, part: str) -> np.ndarray:
-        return np.memmap((self.place / f"{part}.u8").local(), np.uint8, mode="r")
+        place = self.place / f"{part}.u8"
+        if place.is_local:
+            return np.memmap(place.local(), np.uint8, mode="r")
+        with tempfile.NamedTemporaryFile(prefix="covr-frames-") as copy:  # gone by name at once, in fact with the map
+            place.fs.get_file(place.path, copy.name)
+            return np.memmap(copy.name, np.uint8, mode="r")
 
 
 def build_frame_cache(
@@ -106,12 +115,11 @@ def build_frame_cache(
         max_frames: kept a clip; all of a shorter one, evenly spaced ones of a longer one.
 
     Raises:
-        UserError: the root is not local, the plan does not fit, or more clips are refused than `max_bad_fraction`.
+        UserError: the plan does not fit, or more clips are refused than `max_bad_fraction`.
     """
     sampling = Sampling(kind="all", num_frames=max_frames)
     pixels, frame_bytes = _pixels(encoder)
     place = root / "frames" / fingerprint(pixels, asdict(sampling), version(decoder))[:16]
-    place.local()  # mapped files lie on this machine
     quarantine = Quarantine(root, "frames")
     clip_keys = keys(clips, pixels, sampling, version(decoder))
     parts = _parts(place)

@@ -13,13 +13,17 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from covr.errors import UserError
+from covr.storage.remote import wait_out_failures
 
 
 class Place:
     """A location under one storage root. `place / "name"` goes down; nothing goes up."""
 
     def __init__(self, uri: str | Path) -> None:
-        self.fs, self.path = fsspec.core.url_to_fs(str(uri))
+        # Without the cache of listings: another process may have written since.
+        self.fs, self.path = fsspec.core.url_to_fs(str(uri), use_listings_cache=False)
+        if not self.is_local:
+            wait_out_failures(self.fs)
         self.path = self.path.rstrip("/")
 
     def __truediv__(self, name: str) -> Place:

@@ -11,11 +11,14 @@ torn last line, which the next append closes and readers pass over. The records,
     {"model": place, ...}                     see covr.tracking.registry
     {"status": "RUNNING" | "FINISHED" | "FAILED" | "KILLED", "time": ms}
     {"run": MLflow run id}                    what the server called this run
-    {"sent": n}                               the server has all records of the first n lines
+    {"sent": n, "of": {part: n}}              the server has all records of the first n lines, and of the parts'
+
+On an object store, which cannot append, each worker has parts of its own beside the driver's journal.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -27,21 +30,26 @@ from covr.storage import Place
 
 FOLDER = "tracking"
 _BOOKKEEPING = ("run", "sent")
+_PUTTING = threading.Lock()
+_PART_BYTES = 64 << 10  # of an object that a worker puts again and again
 
 
 class Journal:
     """The run `key`'s journal, `tracking/<key>.jsonl` under a storage root.
 
-    Several processes may append to a local journal. Object stores cannot append: there the whole journal is put
-    again, so writers of one run must take turns (a training worker, then the driver), which jobs do.
+    Several processes may append to a local journal. On an object store the driver's file is put again whole at each
+    append, and a worker writes `tracking/<key>.<writer>-<n>.part`, so that no writer ever puts over another's lines.
+
+    Args:
+        writer: names a worker's process; None: the driver.
     """
 
-    def __init__(self, root: Place, key: str) -> None:
-        self.root, self.key = root, key
+    def __init__(self, root: Place, key: str, writer: str | None = None) -> None:
+        self.root, self.key, self.writer = root, key, writer
         self.place = root / FOLDER / f"{key}.jsonl"
-        self._lines: list[dict[str, Any]] = []  # of the first self._read bytes
-        self._read = 0
-        self._lock = threading.Lock()
+        self._own = _Lines(self.place)
+        self._parts: dict[str, _Lines] = {}
+        self._written, self._number = b"", 0  # of this worker's present part
 
     @classmethod
     def all(cls, root: Place) -> list[Journal]:
@@ -52,8 +60,7 @@ class Journal:
     def append(self, record: dict[str, Any]) -> None:
         line = (json.dumps(record) + "\n").encode()
         if not self.place.is_local:
-            before = self.place.read_bytes() if self.place.exists() else b""
-            self.place.write_bytes(before + line)
+            self._put(line)
             return
         path = Path(self.place.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,43 +73,51 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Every line's record in order; a torn line reads as {}. What was read before is not read again."""
-        with self._lock:
-            whole, newline, _ = self._rest().rpartition(b"\n")
-            if newline:
-                self._lines += [_parse(line) for line in whole.split(b"\n")]
-                self._read += len(whole) + 1
-            return list(self._lines)
+    def _put(self, line: bytes) -> None:
+        if self.writer is None:
+            with _PUTTING:  # the thread that sends to MLflow appends as well
+                before = self.place.read_bytes() if self.place.exists() else b""
+                self.place.write_bytes(before + line)
+            return
+        if len(self._written) > _PART_BYTES:
+            self._written, self._number = b"", self._number + 1
+        self._written += line
+        (self.root / FOLDER / f"{self.key}.{self.writer}-{self._number:05d}.part").write_bytes(self._written)
 
-    def _rest(self) -> bytes:
-        """The bytes behind those that were read."""
-        try:
-            if not self.place.is_local:  # an object may not be asked for what lies behind its end
-                return self.place.fs.cat_file(self.place.path)[self._read :]
-            with open(self.place.path, "rb") as file:
-                file.seek(self._read)
-                return file.read()
-        except FileNotFoundError:
-            return b""
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line's record in order, without the workers' parts; a torn line reads as {}."""
+        return self._own.read()
+
+    def parts(self) -> dict[str, list[dict[str, Any]]]:
+        """The lines of the workers' parts by their names; a local journal has none."""
+        if self.place.is_local:
+            return {}
+        for name in (self.root / FOLDER).list():
+            if name.startswith(f"{self.key}.") and name.endswith(".part"):
+                self._parts.setdefault(name, _Lines(self.root / FOLDER / name))
+        return {name: part.read() for name, part in sorted(self._parts.items())}
 
     def records(self) -> Iterator[dict[str, Any]]:
         """What was logged, without the bookkeeping."""
-        return (line for line in self.lines() if line and next(iter(line)) not in _BOOKKEEPING)
+        return filter(_logged, itertools.chain(self.lines(), *self.parts().values()))
 
-    def unsent(self) -> tuple[list[dict[str, Any]], int]:
-        """Records that the server does not have, and the number of lines they reach to.
+    def unsent(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Records that the server does not have, and the line that says so once it has them.
 
         A later `run` line (the server forgot the run, and it was made again) makes everything unsent again.
         """
-        lines = self.lines()
-        sent = 0
+        lines, parts = self.lines(), self.parts()
+        sent, of = 0, dict.fromkeys(parts, 0)
         for line in lines:
             if "run" in line:
-                sent = 0
+                sent, of = 0, dict.fromkeys(parts, 0)
             sent = max(sent, line.get("sent", 0))
-        rest = [line for line in lines[sent:] if line and next(iter(line)) not in _BOOKKEEPING]
-        return rest, len(lines)
+            of |= {name: count for name, count in line.get("of", {}).items() if count > of.get(name, 0)}
+        rest = [*lines[sent:], *(line for name, part in parts.items() for line in part[of[name] :])]
+        mark: dict[str, Any] = {"sent": len(lines)}
+        if parts:
+            mark["of"] = {name: len(part) for name, part in parts.items()}
+        return list(filter(_logged, rest)), mark
 
     @property
     def run_id(self) -> str | None:
@@ -149,6 +164,39 @@ class Journal:
     def waiting(self, file: str) -> Place:
         """Where an artifact's bytes wait until the server has them."""
         return self.root / FOLDER / f"{self.key}.{file}"
+
+
+class _Lines:
+    """The lines of one file; what was read before is not read again."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._lines: list[dict[str, Any]] = []  # of the first self._read bytes
+        self._read = 0
+        self._lock = threading.Lock()
+
+    def read(self) -> list[dict[str, Any]]:
+        with self._lock:
+            whole, newline, _ = self._rest().rpartition(b"\n")
+            if newline:
+                self._lines += [_parse(line) for line in whole.split(b"\n")]
+                self._read += len(whole) + 1
+            return list(self._lines)
+
+    def _rest(self) -> bytes:
+        """The bytes behind those that were read."""
+        try:
+            if not self.place.is_local:  # an object may not be asked for what lies behind its end
+                return self.place.fs.cat_file(self.place.path)[self._read :]
+            with open(self.place.path, "rb") as file:
+                file.seek(self._read)
+                return file.read()
+        except FileNotFoundError:
+            return b""
+
+
+def _logged(line: dict[str, Any]) -> bool:
+    return bool(line) and next(iter(line)) not in _BOOKKEEPING
 
 
 def _parse(line: bytes) -> dict[str, Any]:

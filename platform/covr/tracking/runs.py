@@ -50,7 +50,7 @@ class RunLogger:
 
     @classmethod
     def _in_worker(cls, root: Place, key: str) -> RunLogger:
-        return cls(Journal(root, key))
+        return cls(Journal(root, key, writer=uuid.uuid4().hex[:8]))
 
     @property
     def run_id(self) -> str:
@@ -237,8 +237,7 @@ class Sender:
     def _sample(self) -> None:
         """Log the machine's load to the open runs, where it is time; numbered on from what a run has already."""
         every_s, now = self._tracking.load_every_s, time.monotonic()
-        # On an object store the writers of a journal take turns, and this thread cannot know whose turn it is.
-        if every_s is None or not self._tracking.root.is_local:
+        if every_s is None:
             return
         if self._load is None:
             from covr.tracking.load import Load

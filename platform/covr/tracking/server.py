@@ -51,14 +51,14 @@ class Server:
     def ship(self, journal: Journal) -> None:
         """Send what the server does not have. Safe to repeat after a kill: MLflow keeps one of equal points."""
         run_id = journal.run_id or self._make_run(journal)
-        records, upto = journal.unsent()
+        records, mark = journal.unsent()
         if not records:
             return
         for batch in _metric_batches(records):
             self._accepted(journal, self.client.log_batch, run_id, metrics=batch)
         for record in records:
             self._send(journal, run_id, record)
-        journal.append({"sent": upto})
+        journal.append(mark)
         for record in records:
             if "artifact" in record:
                 journal.waiting(record["file"]).remove()

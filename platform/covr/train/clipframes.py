@@ -16,6 +16,7 @@ import torch
 from covr.clips import Sampling
 from covr.clips.decode import Decoder
 from covr.clips.failure import DecodeFailure
+from covr.clips.fetch import on_disk
 from covr.clips.isolated import IsolatedDecoder
 from covr.clips.resize import Resize
 from covr.embed.frames import FrameCache
@@ -47,16 +48,17 @@ class CachedFrames:
 class DecodedFrames:
     """Frames decoded each time they are asked for."""
 
-    paths: Mapping[str, tuple[str, float | None, float | None]]
-    """Clip id to local file, start and end in seconds."""
+    files: Mapping[str, tuple[str, float | None, float | None]]
+    """Clip id to the URI of its file, start and end in seconds."""
     decoder: Decoder
     resize: Resize
 
     def sample(self, clip_id: str, sampling: Sampling, rng: np.random.Generator | None = None) -> np.ndarray:
-        path, start_s, end_s = self.paths[clip_id]
+        uri, start_s, end_s = self.files[clip_id]
         seed = None if rng is None else int(rng.integers(1 << 31))
         try:
-            clip = _open_decoder(self.decoder).decode(path, sampling, start_s, end_s, seed)
+            with on_disk(Place(uri)) as path:
+                clip = _open_decoder(self.decoder).decode(str(path), sampling, start_s, end_s, seed)
         except DecodeFailure as failure:
             raise UserError(
                 f"a training clip cannot be decoded ({failure})",

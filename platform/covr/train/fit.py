@@ -17,6 +17,7 @@ from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAM
 from covr.errors import UserError
 from covr.report.console import say
 from covr.storage import Place
+from covr.storage.remote import for_arrow
 from covr.tracking import RunLogger
 from covr.train.loop import Assignment, MakeTask, work
 from covr.train.progress import Progress
@@ -54,11 +55,12 @@ def fit(
         scaling_config=ScalingConfig(
             num_workers=workers.num,
             use_gpu=workers.use_gpu,
-            resources_per_worker={"CPU": workers.threads, **({"GPU": 1} if workers.use_gpu else {})},
+            resources_per_worker={"CPU": workers.threads, **workers.resources},
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(checkpoints),
+            storage_path=checkpoints.path,
+            storage_filesystem=None if checkpoints.is_local else for_arrow(str(checkpoints)),
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),

@@ -151,9 +151,7 @@ def _frames(job: Job, clips: pa.Table, encoder: VideoEncoder) -> tuple[Frames, p
     machine = job.cfg.machine
     if job.cfg.model.pretrain.cache_frames == 0:
         rows = clips.select(["clip_id", "uri", "start_s", "end_s"]).to_pylist()
-        paths = {
-            row["clip_id"]: (str(job.root.resolve(row["uri"]).local()), row["start_s"], row["end_s"]) for row in rows
-        }
-        return DecodedFrames(paths=paths, decoder=machine.decoder, resize=encoder.resize), clips
+        files = {row["clip_id"]: (str(job.root.resolve(row["uri"])), row["start_s"], row["end_s"]) for row in rows}
+        return DecodedFrames(files=files, decoder=machine.decoder, resize=encoder.resize), clips
     cache = build_frame_cache(job.root, clips, encoder, machine.decoder, machine, job.cfg.model.pretrain.cache_frames)
     return CachedFrames(place=cache.place), clips.filter(pc.is_in(clips["clip_id"], pa.array(cache.clip_ids)))
