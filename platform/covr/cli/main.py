@@ -11,7 +11,6 @@ from covr.cli.clips import clips
 from covr.cli.datasets import export_mteb
 from covr.cli.doctor import doctor
 from covr.cli.features import export_features, export_texts
-from covr.cli.features import export_features
 from covr.cli.jobs import jobs
 from covr.cli.query import query
 from covr.cli.reload import reload
