@@ -13,12 +13,16 @@ Whole = Annotated[int, Field(ge=1, strict=True)]
 
 
 class Machine(BaseModel):
-    """Values that make sense; whether the cluster can hold them is asked when it is known (see `session.require`)."""
+    """Values that make sense; whether the cluster can hold them is asked when it is known (see `placement.require`)."""
 
     num_cpus: Whole | Literal["auto"]
     address: str
     object_store_mb: Annotated[int, Field(ge=80, strict=True)]  # Ray starts with no less
     decode_workers: Whole | Literal["auto"]
+    encode_workers: Whole | Literal["auto"]
+    encode_gpus: Annotated[float, Field(gt=0)]
+    decode_resources: dict[str, Annotated[float, Field(ge=0)]]
+    encode_resources: dict[str, Annotated[float, Field(ge=0)]]
     batch_clips: Whole
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
     num_shards: Whole

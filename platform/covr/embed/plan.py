@@ -56,9 +56,11 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     if machine.encode_workers != "auto":
         encoders = int(machine.encode_workers)
     auto = machine.decode_workers == "auto"
-    workers = _half(cluster.num_cpus) if auto else int(machine.decode_workers)
+    most = sum(node.get("CPU", 0) for node in cluster.nodes)
+    have = cluster.num_cpus or most  # a cluster may have scaled down to its head
+    workers = _half(have) if auto else int(machine.decode_workers)
     require(_demands(workers, _LEAST, {}, encoders, _LEAST, {}), cluster)  # in sum: names the option to lower
-    free = cluster.num_cpus - _RAY_DATA
+    free = have - _RAY_DATA
     share = min(1.0, free / (workers + encoders))
     encode = {**encode_resources, **({"GPU": gpus} if gpus else {})}
     rest = (free - share * workers) / encoders
@@ -68,7 +70,7 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     require(_demands(workers, share, decode_resources, encoders, cpus, encode), cluster)
     return Plan(
         decode_workers=workers,
-        decode_workers_most=max(workers, _half(sum(node.get("CPU", 0) for node in cluster.nodes))) if auto else workers,
+        decode_workers_most=max(workers, _half(most)) if auto else workers,
         decode_cpus=share,
         decode_resources=decode_resources,
         encode_workers=encoders,
