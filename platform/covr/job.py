@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from covr.cluster.session import tags as cluster_tags
 from covr.config.compose import compose
 from covr.errors import UserError
 from covr.report.console import say
@@ -50,7 +51,11 @@ class Job:
         mark = fingerprint(name, settings)
         known = record.get("mlflow_run") if record.get("fingerprint") == mark else None
         run = self.tracking.start(
-            name, run_id=known, parent_run=self.parent_run, params=_flat(settings), tags={"step": mark}
+            name,
+            run_id=known,
+            parent_run=self.parent_run,
+            params=_flat(settings),
+            tags={"step": mark, **cluster_tags()},
         )
         record_place.write_json({"fingerprint": mark, "state": "running", "mlflow_run": run.run_id})
         try:
@@ -95,7 +100,12 @@ class Job:
             run_id=record.get("mlflow_run") if same else None,
             parent_run=self.parent_run,
             params=_flat(settings),
-            tags={**{f"input.{key}": value for key, value in inputs.items()}, "step": mark, **(tags or {})},
+            tags={
+                **{f"input.{key}": value for key, value in inputs.items()},
+                "step": mark,
+                **(tags or {}),
+                **cluster_tags(),
+            },
         )
         say(f"[bold]{name}[/bold]")
         record = {"fingerprint": mark, "state": "running", "mlflow_run": run.run_id}
@@ -104,6 +114,8 @@ class Job:
         try:
             result = {**work(run), "fingerprint": mark}
             self._log_dataset(run, name)
+            if found := cluster_tags():  # the work may have connected
+                run.set_tags(found)
         except BaseException:
             run.finish("FAILED")
             raise

@@ -11,8 +11,8 @@ MACHINE = {
     "decode_workers": "auto",
     "encode_workers": "auto",
     "encode_gpus": 1,
-    "decode_resources": {},
-    "encode_resources": {},
+    "decode_resources": None,
+    "encode_resources": None,
 }
 
 

@@ -12,7 +12,7 @@ TRAINER = OmegaConf.create(
         "accelerator": "auto",
         "devices": 1,
         "threads": "auto",
-        "resources": {},
+        "resources": None,
         "precision": "32-true",
         "gradcache_rows": None,
         "gradient_checkpointing": False,

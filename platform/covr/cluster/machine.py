@@ -21,8 +21,8 @@ class Machine(BaseModel):
     decode_workers: Whole | Literal["auto"]
     encode_workers: Whole | Literal["auto"]
     encode_gpus: Annotated[float, Field(gt=0)]
-    decode_resources: dict[str, Annotated[float, Field(ge=0)]]
-    encode_resources: dict[str, Annotated[float, Field(ge=0)]]
+    decode_resources: dict[str, Annotated[float, Field(ge=0)]] | None
+    encode_resources: dict[str, Annotated[float, Field(ge=0)]] | None
     batch_clips: Whole
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
     num_shards: Whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import ray
 from omegaconf import DictConfig
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.state import state
 
 from covr.errors import UserError
@@ -100,6 +102,17 @@ def local_cpus(machine: DictConfig) -> int:
             f"give at most {available}, or leave it at auto",
         )
     return asked
+
+
+def tags() -> dict[str, str]:
+    """Where this process runs in Ray's terms, as tags of an MLflow run; more of them once it is connected."""
+    submitted = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}").get("metadata", {})
+    found = {"ray.submission": submitted.get("job_submission_id")}
+    if ray.is_initialized():
+        context, node = ray.get_runtime_context(), ray._private.worker.global_worker.node
+        found |= {"ray.job": context.get_job_id(), "ray.node": context.get_node_id()}
+        found["ray.dashboard"] = node and node.address_info["webui_url"]
+    return {name: value for name, value in found.items() if value}
 
 
 def shutdown() -> None:

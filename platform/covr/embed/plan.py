@@ -50,7 +50,8 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     """
     if accelerator == "gpu" and cluster.num_gpus < 1:
         raise UserError("the cluster has no GPU", "trainer.accelerator=gpu", "use auto or cpu")
-    decode_resources, encode_resources = dict(machine.decode_resources), dict(machine.encode_resources)
+    decode_resources = dict(machine.decode_resources or {})
+    encode_resources = dict(machine.encode_resources or {})
     gpus = float(machine.encode_gpus) if cluster.num_gpus > 0 and accelerator != "cpu" else 0.0
     encoders = max(1, int(cluster.num_gpus / gpus)) if gpus else 1
     if machine.encode_workers != "auto":

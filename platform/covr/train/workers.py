@@ -70,7 +70,7 @@ class Workers:
                 "trainer.accelerator",
                 "lower trainer.devices, or leave trainer.accelerator at auto",
             )
-        resources = {**trainer.resources, **({"GPU": 1} if use_gpu else {})}
+        resources = {**(trainer.resources or {}), **({"GPU": 1} if use_gpu else {})}
 
         def demands(threads: int) -> list[Demand]:
             loading = [Demand(name="clip loading", each={"CPU": 1}, num=trainer.devices * data_cpus)]
