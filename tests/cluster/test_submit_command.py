@@ -114,3 +114,23 @@ def test_without_the_token_nothing_is_told(nodes, tmp_path):
         assert done.returncode == 2
         assert done.stderr.startswith("error: the cluster asks for its token")
     assert nodes.covr("jobs", "list", "--token-file", str(Path(nodes.token))).returncode == 0
+
+
+def test_the_doctor_looks_at_every_node(nodes, tmp_path):
+    """All is well but for the clocks and packages of one machine, which are the same; nothing is left behind."""
+    words = [f"out={tmp_path}/out", f"trainer.logger.uri=sqlite:///{tmp_path}/m.db"]
+    done = nodes.covr("doctor", "--json", "--address", nodes.address, *words)
+    found = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 0, [each for each in found.values() if each["state"] == "fault"]
+    assert found["nodes"]["found"].startswith("2: ")
+    assert "answers 401" in found["token"]["found"]
+    assert found["versions"]["found"].startswith("the same")
+    assert len([name for name in found if name.startswith("shared storage on 127.0.0.1")]) == 2
+    assert len([name for name in found if name.startswith("codecs on 127.0.0.1")]) == 2
+    assert "doctor-" not in nodes.covr("jobs", "list").stdout
+    away = nodes.covr(
+        "doctor", "--json", "--address", nodes.address, *words[:1], "trainer.logger.uri=http://127.0.0.1:9"
+    )
+    faults = [each["check"] for each in json.loads(away.stdout)["findings"] if each["state"] == "fault"]
+    assert away.returncode == 1
+    assert [name.split(" on ")[0] for name in faults] == ["MLflow", "MLflow"]

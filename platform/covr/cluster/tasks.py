@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
-from rich.progress import track
 
-from covr.report.console import console
+from covr.report.console import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,16 +28,18 @@ def map_batches(
     starts = range(0, len(items), batch)
     results: dict[int, list[Result]] = {}
     waiting: dict[Any, int] = {}
-    for start in track(starts, f"  {label}", console=console, transient=True):
-        waiting[task.remote(items[start : start + batch])] = start
-        if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
-            _collect(waiting, results, num=1)
-    _collect(waiting, results, num=len(waiting))
+    with progress(f"  {label}", len(items)) as advance:
+        for start in starts:
+            waiting[task.remote(items[start : start + batch])] = start
+            if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+                advance(_collect(waiting, results))
+        while waiting:
+            advance(_collect(waiting, results))
     return [result for start in starts for result in results[start]]
 
 
-def _collect(waiting: dict[Any, int], results: dict[int, list[Any]], num: int) -> None:
-    """Move the results of `num` finished tasks from `waiting` to `results`."""
-    ready, _ = ray.wait(list(waiting), num_returns=num)
-    for task in ready:
-        results[waiting.pop(task)] = ray.get(task)
+def _collect(waiting: dict[Any, int], results: dict[int, list[Any]]) -> int:
+    """Move the results of one finished task from `waiting` to `results`; return how many there were."""
+    (task,), _ = ray.wait(list(waiting), num_returns=1)
+    results[waiting.pop(task)] = found = ray.get(task)
+    return len(found)

@@ -11,6 +11,8 @@ import pyarrow as pa
 from omegaconf import DictConfig
 
 from covr.clips.decode import version
+from covr.cluster.memory import spilled_bytes
+from covr.cluster.session import connect
 from covr.config.compose import build
 from covr.embed.features import FEATURES, Features
 from covr.embed.pipeline import keep, stream, todo
@@ -23,10 +25,12 @@ from covr.job import Job
 from covr.models.joint.store import load_encoders
 from covr.models.sides import Encoder
 from covr.models.video.stored import Stored
+from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.tracking import RunLogger
 from covr.tracking.download import local_place
 
+COUNTS = ("rows", "computed", "reused", "quarantined", "spilled_mb")
 _PART_BYTES = 8 << 20
 
 
@@ -38,8 +42,9 @@ def embed(job: Job) -> dict[str, Any]:
     run side by side, each with its own Ray, on one storage root.
 
     Returns:
-        {rows, computed, reused, quarantined, seconds, encoder, place, fingerprint}: `rows` clips have their features
-        now, `computed` of them since this call; of several encoders the sums, `encoder` and `place` joined by spaces.
+        {rows, computed, reused, quarantined, spilled_mb, seconds, encoder, place, fingerprint}: `rows` clips have their
+        features now, `computed` of them since this call, while the cluster spilled so much; of several encoders the
+        sums, `encoder` and `place` joined by spaces.
 
     Raises:
         UserError: a step before is missing, the plan does not fit, or more than `max_bad_fraction` is refused.
@@ -62,7 +67,9 @@ def embed(job: Job) -> dict[str, Any]:
             result = read_stored(job.root, made[0], files, machine.max_bad_fraction, "frames" in machine.features)
         else:
             result = embed_clips(job.root, model, machine, job.cfg.trainer.accelerator)
-        run.log_metrics({name: result[name] for name in ("rows", "computed", "reused", "quarantined", "seconds")})
+        run.log_metrics({name: result[name] for name in COUNTS if name in result} | {"seconds": result["seconds"]})
+        if result.get("spilled_mb"):
+            say(f"[yellow]  {result['spilled_mb']} MB went to disk: lower machine.batch_clips or add memory[/yellow]")
         fresh.append(result)
         return result
 
@@ -86,7 +93,7 @@ def embed_clips(root: Place, model: Place, machine: DictConfig, accelerator: Acc
         _embed(root, clips, encoder, functools.partial(_load, model, place), machine, accelerator)
         for place, encoder in enumerate(load_encoders(model))
     ]
-    counts = {name: sum(one[name] for one in made) for name in ("rows", "computed", "reused", "quarantined")}
+    counts = {name: sum(one[name] for one in made) for name in COUNTS}
     return {
         **counts,
         "seconds": round(sum(one["seconds"] for one in made), 3),
@@ -116,6 +123,10 @@ def _embed(
     done = {str(feature): features.done(feature) for feature in asked}
     rows, reasons = todo(clips, features.keys(clips), done, quarantine)
     refused_before = reasons.total()
+    spilled = 0
+    if len(rows):
+        connect(machine)
+        spilled = spilled_bytes()
     blocks = stream(
         rows,
         root,
@@ -143,6 +154,7 @@ def _embed(
         "computed": len(rows) - refused_now,
         "reused": total - len(rows) - refused_before,
         "quarantined": reasons.total(),
+        "spilled_mb": (spilled_bytes() - spilled) >> 20 if len(rows) else 0,
         "seconds": time.monotonic() - start,
         "encoder": features.encoder,
         "place": str(features.place),

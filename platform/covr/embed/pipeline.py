@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 import ray.data
 from omegaconf import DictConfig
 from ray.data import ActorPoolStrategy, DataContext
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from covr.clips.sampling import Sampling
 from covr.cluster.session import connect
@@ -25,7 +24,7 @@ from covr.embed.plan import Accelerator, Plan, plan
 from covr.embed.quarantine import Quarantine, check_budget, settled
 from covr.embed.stages import TODO, Decode, Encode
 from covr.errors import UserError
-from covr.report.console import console
+from covr.report.console import progress
 from covr.storage import Place
 
 if TYPE_CHECKING:  # importing covr.models takes seconds, and no worker that decodes needs it
@@ -173,13 +172,11 @@ def keep(
         waiting.clear()
         since = time.monotonic()
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(label, total=total, completed=total - remaining)
+    with progress(f"  {label}", total, total - remaining, "clips") as advance:
         for block in blocks:
             waiting.append(block)
             reasons.update(block["reason"].drop_null().to_pylist())
-            progress.advance(task, len(set(block["clip_id"].to_pylist())))
+            advance(len(set(block["clip_id"].to_pylist())))
             if sum(table.nbytes for table in waiting) >= part_bytes or time.monotonic() - since >= _PART_S:
                 put_in_place()
                 check_budget(reasons, total, max_bad_fraction, quarantine)
