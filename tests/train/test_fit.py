@@ -14,6 +14,7 @@ import pytest
 import tiny_triplets
 import torch
 from ray import cloudpickle
+from ray.train import TrainingFailedError
 from safetensors.torch import load_file
 
 from covr.errors import UserError
@@ -56,13 +57,18 @@ class RecordedTask(TripletTask):
             if step == self.kill_at and self.shard.rank == self.shard.world - 1 and not self.record.exists():
                 self.record.mkdir(parents=True)
                 os.kill(os.getpid(), signal.SIGKILL)
+            self.step = step
             yield batch
 
     def loss(self, outputs, batch):
         self.record.mkdir(parents=True, exist_ok=True)
         local = slice(batch["offset"], batch["offset"] + len(batch["rows"]))
         with (self.record / f"rows-{self.shard.rank}.txt").open("a") as file:
-            file.writelines(f"{row}\n" for row in batch["rows"][batch["valid"][local].numpy()])
+            rows = batch["rows"][batch["valid"][local].numpy()]
+            file.writelines(f"{row}\n" for row in rows)
+        by_step = self.record / "steps" / str(self.step) / str(self.shard.world)
+        by_step.mkdir(parents=True, exist_ok=True)
+        np.save(by_step / f"{self.shard.rank}.npy", rows)
         assert torch.are_deterministic_algorithms_enabled()
         if self.steps == 1 and self.shard.rank == 0:  # the first step's gradient is still there
             gradients = {name: p.grad.numpy() for name, p in self.model.named_parameters() if p.grad is not None}
@@ -151,6 +157,24 @@ def test_a_killed_worker_goes_on_as_the_calm_run(calm, root):
             killed.parameters[name].detach(), parameter.detach(), rtol=0, atol=1e-6, err_msg=name
         )
     assert killed.curves["mAP@10"] == calm[2].curves["mAP@10"]
+
+
+@pytest.mark.drill
+def test_a_change_of_workers_in_the_middle_reads_every_triplet_once(calm, root):
+    """Two workers until one dies, then three: every triplet once an epoch, the loss curve that of one worker."""
+    two = replace(ONE_WORKER, num=2, max_failures=0)
+    with pytest.raises(TrainingFailedError):
+        Outcome(root, "changed", two, kill_at=4)
+    changed = Outcome(root, "changed", replace(ONE_WORKER, num=3), kill_at=4)  # not killed again: it has been
+    np.testing.assert_allclose(changed.losses(), calm[1].losses(), rtol=0, atol=1e-3)
+    steps = {int(step.name): step for step in (changed.record / "steps").iterdir()}
+    by_world = {number: max(step.iterdir(), key=lambda world: int(world.name)) for number, step in steps.items()}
+    assert {world.name for world in by_world.values()} == {"2", "3"}
+    per_epoch = len(steps) // RECIPE.max_epochs
+    for epoch in range(RECIPE.max_epochs):
+        worlds = [by_world[number] for number in range(epoch * per_epoch, (epoch + 1) * per_epoch)]
+        read = [row for world in worlds for part in world.iterdir() for row in np.load(part).tolist()]
+        assert sorted(read) == list(range(tiny_triplets.NUM_TRIPLETS))
 
 
 def test_validates_when_asked_and_saves_the_averaged_weights(calm):
