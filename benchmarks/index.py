@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--intrinsic", type=int, default=16)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=KINDS)
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     args = parser.parse_args()
     root = Place(args.root)
@@ -66,7 +67,7 @@ def main() -> None:
     about = {"count": args.count, "dim": vectors_ND.shape[1], "features": len(features_MF), "intrinsic": args.intrinsic}
     print(json.dumps(about), flush=True)
     found = []
-    for kind in KINDS:
+    for kind in args.kinds:
         start = time.perf_counter()
         index, _ = Approximate.build(kind, vectors_ND, "cosine")
         build_s = time.perf_counter() - start
@@ -86,6 +87,7 @@ def main() -> None:
             {"kind": kind, "effort": index.effort, "recall": recall, "speed": ratio.median, "low": ratio.low}
             | {"high": ratio.high, "exact_ms": exact_ms, "own_ms": own_ms, "mib": size_mib, "build_s": build_s}
         )
+        print(json.dumps(found[-1]), flush=True)
     print("| kind | effort | recall@10 | queries/s to exact's [95 %] | exact, ms | its own, ms | MiB | built in, s |")
     print("|---|---|---|---|---|---|---|---|")
     for row in found:

@@ -72,9 +72,18 @@ class Decoders:
         """Ended with its caller: the decode process is, where it has begun."""
         loop, running = asyncio.get_running_loop(), _Running()
 
-        def decode() -> Clip:
-            with on_disk(place) as path, running.by(self._process(decoder)) as process:
+        def once(path: Path) -> Clip:
+            with running.by(self._process(decoder)) as process:
                 return process.decode(str(path), sampling, start_s, end_s)
+
+        def decode() -> Clip:
+            with on_disk(place) as path:
+                try:
+                    return once(path)
+                except DecodeFailure as failure:
+                    if failure.reason != "crashed":
+                        raise
+                return once(path)  # what ended the process may have been no fault of the file
 
         try:
             return await loop.run_in_executor(self._threads, decode)

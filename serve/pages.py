@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from covr.client.schema import FieldError
 from covr.limits import LIMITS
 from covr.storage.place import fingerprint
-from serve.problems import Problem
+from serve.problems import field
 from serve.query import Query
 
 _CURSOR = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-(\d{1,9})")
@@ -38,9 +37,9 @@ def at(query: Query, cursor: str | None) -> Query:
         return query
     found = _CURSOR.fullmatch(cursor)
     if found is None or int(found[3]) > LIMITS.max_offset:
-        raise _refused("not a cursor that an answer gave")
+        raise field("cursor", "not a cursor that an answer gave")
     if found[2] != _identity(query):
-        raise _refused("the cursor is of another query")
+        raise field("cursor", "the cursor is of another query")
     return replace(query, index=found[1], offset=int(found[3]))
 
 
@@ -54,9 +53,3 @@ def _identity(query: Query) -> str:
     """Of what is asked; the size of a page may change from one to the next."""
     wanted = query.filter.model_dump() if query.filter is not None else None
     return fingerprint(query.text, query.clip_id, query.sha256, wanted, query.exclude)[:16]
-
-
-def _refused(message: str) -> Problem:
-    return Problem(
-        422, "invalid-field", "The request is not as it must be.", [FieldError(field="cursor", message=message)]
-    )

@@ -77,6 +77,12 @@ def invalid(error: ValidationError | RequestValidationError) -> Problem:
     return Problem(422, "invalid-field", "The request is not as it must be.", fields)
 
 
+def field(name: str, message: str) -> Problem:
+    """A request of which one field is not as it must be: 422."""
+    error = FieldError(field=name[:100], message=message)
+    return Problem(422, "invalid-field", "The request is not as it must be.", [error])
+
+
 def install(api: FastAPI, schemas: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Let an application answer every error as a problem.
 

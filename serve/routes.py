@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pathlib
 import time
 from collections.abc import Awaitable, Callable
@@ -286,9 +287,20 @@ async def _parsed(request: Request, model: type[_Model]) -> _Model:
     if not body.strip():
         raise Problem(422, "empty-body", "The body is empty.")
     try:
-        return model.model_validate_json(body)
+        parsed = model.model_validate_json(body)
     except ValidationError as error:
         raise problems.invalid(error) from None
+    json.loads(body, object_pairs_hook=_each_once)
+    return parsed
+
+
+def _each_once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What two values of one field mean is not for us to guess."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = [name for name, _ in fields]
+        raise problems.field(next(name for name in names if names.count(name) > 1), "given more than once")
+    return found
 
 
 def _query(asked: SearchQuery) -> Query:

@@ -17,9 +17,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from covr.client.schema import FieldError
 from covr.datasets.media import SUFFIXES
-from serve.problems import Problem, invalid
+from serve.problems import Problem, field, invalid
 
 _Fields = TypeVar("_Fields", bound=BaseModel)
 _MAX_PARTS = 8  # more than a query has, so that an unknown field is named as such
@@ -92,14 +91,14 @@ async def _parts(request: Request) -> tuple[dict[str, str], UploadFile]:
         raise Problem(400, "malformed-multipart", "The body is not multipart form data.") from None
     names = [name for name, _ in parts]
     if len(set(names)) != len(names):
-        raise _field(next(name for name in names if names.count(name) > 1), "given more than once")
+        raise field(next(name for name in names if names.count(name) > 1), "given more than once")
     fields = {name: value for name, value in parts if isinstance(value, str)}
     files = {name: value for name, value in parts if isinstance(value, UploadFile)}
     video = files.pop("video", None)
     if video is None:
-        raise _field("video", "a file is required")
+        raise field("video", "a file is required")
     if files:
-        raise _field(next(iter(files)), "not a file")
+        raise field(next(iter(files)), "not a file")
     return fields, video
 
 
@@ -109,8 +108,3 @@ def _keep(video: UploadFile, path: Path) -> str:
     video.file.close()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _field(name: str, message: str) -> Problem:
-    error = FieldError(field=name[:100], message=message)
-    return Problem(422, "invalid-field", "The request is not as it must be.", [error])

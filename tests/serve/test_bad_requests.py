@@ -1,20 +1,17 @@
-"""What must be refused: with the stated status, as a problem that names neither paths nor code."""
+"""What must be refused beside `test_hostile`: as a problem that names neither paths nor code, with its status."""
 
 from __future__ import annotations
 
-import io
 import json
 import select
 import socket
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import numpy as np
 import pytest
-from make_videos import make_audio, make_corrupt, make_video
+from make_videos import make_corrupt, make_video
 from small_root import TEXT
 
 
@@ -41,19 +38,12 @@ def query(**changes: object) -> dict:
 
 
 JSON_BODIES = {
-    "empty body": (b"", 422),
     "blank body": (b"  \n", 422),
     "cut short": (b'{"clip_id": "a"', 400),
     "not JSON": (b"clip_id=a&text=b", 400),
     "an array": (b"[]", 422),
     "a number": (b"5", 422),
-    "nested ten thousand deep": (b"[" * 10_000 + b"]" * 10_000, 400),
-    "k NaN": (json.dumps(query(k=float("nan"))).encode(), 422),
-    "k Infinity": (json.dumps(query(k=float("inf"))).encode(), 422),
-    "k 1e999": (json.dumps(query()).replace("5}", "1e999}").encode(), 422),
     "k of a thousand digits": (json.dumps(query()).replace("5}", "9" * 1000 + "}").encode(), 422),
-    "invalid UTF-8": (json.dumps(query(text="@")).encode().replace(b"@", b"\xff\xfe"), 400),
-    "lone surrogate": (b'{"clip_id": "a", "text": "\\ud800", "k": 5}', 400),
 }
 
 
@@ -181,29 +171,10 @@ def mjpeg(path: Path) -> Path:
     return make_video(path, codec="mjpeg", pixels="yuvj420p")
 
 
-def halved(path: Path) -> Path:
-    path.write_bytes(make_video(path).read_bytes()[:1000])
-    return path
-
-
-def zipped() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("clip.mp4", b"x" * 1000)
-    return buffer.getvalue()
-
-
 FILES = {
-    "no bytes": (lambda _: b"", 422, "empty"),
-    "random bytes": (lambda _: np.random.default_rng(0).bytes(5000), 415, "not-a-video"),
-    "a PDF": (lambda _: b"%PDF-1.7\n" + bytes(1000), 415, "not-a-video"),
-    "a page": (lambda _: b"<!doctype html><video src=file:///etc/passwd>", 415, "not-a-video"),
-    "an archive": (lambda _: zipped(), 415, "not-a-video"),
     "a playlist": (lambda _: b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", 415, "not-a-video"),
     "a list of files": (lambda _: b"ffconcat version 1.0\nfile /etc/passwd\n", 415, "not-a-video"),
     "a damaged picture": (lambda _: b"\xff\xd8\xff\xe0" + bytes(1000), 422, "corrupt"),
-    "audio only": (make_audio, 415, "no-video-stream"),
-    "cut in half": (halved, 422, "corrupt"),
     "a codec that is not read": (mjpeg, 415, "no-video-stream"),
     "noise from 40% on": (lambda path: make_corrupt(path, num_frames=90), 422, "corrupt"),
     "longer than allowed": (lambda path: make_video(path, num_frames=302, fps=1), 422, "over-limit"),

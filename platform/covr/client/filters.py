@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, FiniteFloat, Tag, model_validator
 
 from covr.limits import LIMITS
 
@@ -20,7 +20,7 @@ TEXT_FIELDS = ("clip_id", "kind", "label", "split", "source_video")
 NUMBER_FIELDS = ("start_s", "end_s", "num_frames", "fps", "width", "height")
 ATTRIBUTE = "attributes."
 
-Value = str | float
+Value = str | FiniteFloat
 _Kind = Literal["equal", "in", "range", "and", "or", "not"]
 _KINDS: tuple[_Kind, ...] = ("equal", "in", "range", "and", "or", "not")
 
@@ -74,7 +74,7 @@ class In(_Leaf):
 class Range(_Leaf):
     """The field, read as a number, lies between two bounds, both included; null: no bound."""
 
-    range: tuple[float | None, float | None]
+    range: tuple[FiniteFloat | None, FiniteFloat | None]
 
     @model_validator(mode="after")
     def _typed(self) -> Range:

@@ -37,8 +37,10 @@ _IVF_VALUES = 1 << 29  # 2 GiB of vectors: beyond, lists of whole vectors are th
 _FOURCC = {"ivf": b"IwFl", "sq": b"IxSQ", "hnsw": b"IHNs", "pq": b"IwPQ"}
 _FETCH = {"ivf": 1, "sq": 4, "hnsw": 2, "pq": 16}  # rows that are scored exactly for one answer: what rounding confuses
 _RECALL = 0.99  # of the ten nearest, at which more effort is not spent
+_GAIN = 0.005  # of recall, below which twice the effort is not worth it
 _SAMPLE = 200  # queries that the effort is measured on
 _ASTRAY = 0.5  # how far they are from a vector, on the way to another
+_HNSW_STEP = 64  # a node that is looked at costs what so many rows of a matrix product do: two hops of 32 neighbours
 _ROOM = 8  # the lists that are read hold so many times the rows that are fetched
 _POINTS = 64  # training vectors for each centroid; FAISS asks for 39
 _FEW = 8  # below one in so many rows, those that are left are gathered
@@ -71,7 +73,7 @@ class Approximate:
     def __init__(self, kind: Kind, index: Any, vectors_ND: np.ndarray, effort: int) -> None:
         self.kind, self.effort = kind, effort
         self._index, self._vectors_ND = index, vectors_ND
-        self._full = index.nlist if kind in ("ivf", "pq") else len(vectors_ND)
+        self._full = index.nlist if kind in ("ivf", "pq") else len(vectors_ND) // _HNSW_STEP
 
     @classmethod
     def build(cls, kind: Kind, vectors_ND: np.ndarray, similarity: Similarity) -> tuple[Approximate, float]:
@@ -175,7 +177,7 @@ class Approximate:
         return scores, rows[places]
 
     def _tune(self) -> float:
-        """Double the effort until queries find their ten nearest; the recall that is reached.
+        """Double the effort until queries find their ten nearest, or no more of them; the recall that is reached.
 
         A query that a retriever makes lies near vectors, not on one: each is a vector of a sample, half way to another.
         """
@@ -184,13 +186,17 @@ class Approximate:
         others = sample[np.random.default_rng(0).permutation(len(sample))]
         queries_QD = self._vectors_ND[sample] + _ASTRAY * self._vectors_ND[others]
         nearest = [rows for _, rows in top_k(queries_QD, self._vectors_ND, 10)]
+        best = 0.0
         while True:
             found = [rows for _, rows in self.top_k(queries_QD, 10)]
             shared = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
             recall = shared / sum(map(len, nearest))
-            if recall >= _RECALL or self.kind == "sq" or 2 * self.effort >= self._full:
+            if recall < best + _GAIN:
+                self.effort //= 2
+                return round(best, 4)
+            if recall >= _RECALL or self.kind == "sq" or 4 * self.effort >= self._full:  # twice as much would be exact
                 return round(recall, 4)
-            self.effort *= 2
+            best, self.effort = recall, 2 * self.effort
 
 
 def _factory(kind: Kind, count: int, dim: int) -> str:
