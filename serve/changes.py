@@ -46,22 +46,26 @@ class Changes:
         return pair.over(self._writer(pair).remove(clip_id))
 
     def compacted(self, pair: Pair) -> Pair:
-        """The pair over a new snapshot of all that its index holds, which `index/current.json` then names.
-
-        A pointer that was moved meanwhile stays where it is, and so does the pair.
+        """The pair over a new snapshot of all that its index holds; the same pair where `index/current.json` names
+        another one by now.
 
         Raises:
             UserError: another writer.
             OSError: it cannot be written.
         """
-        current = Current.read(self._root)
-        if current.snapshot != pair.view.snapshot.fingerprint:
+        if Current.read(self._root).snapshot != pair.view.snapshot.fingerprint:
             return pair
-        snapshot = self._writer(pair).compact()
-        Current(snapshot=snapshot.fingerprint, retriever=current.retriever).write(self._root)
-        logger.info("compacted %d changes into the index %s", pair.view.changes, snapshot.fingerprint)
+        return pair.over(view_of(self._root / "index", self._writer(pair).compact()))
+
+    def publish(self, pair: Pair) -> None:
+        """Have `index/current.json` name a compacted pair, whose log further changes go to.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        Current(snapshot=pair.view.snapshot.fingerprint, retriever=pair.name).write(self._root)
+        logger.info("compacted into the index %s", pair.view.snapshot.fingerprint)
         self.close()
-        return pair.over(view_of(self._root / "index", snapshot))
 
     def carried(self, old: Pair, new: Pair) -> Pair:
         """The new pair with the changes that were made live on the old one; where the retriever is another, the clips

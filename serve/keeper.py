@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from serve.replies import Described, Kept, NotChanged, UnknownClip, Unready
 from serve.settings import Settings
 
 logger = logging.getLogger("ray.serve")
+_T = TypeVar("_T")
 
 
 class Keeper:
@@ -32,6 +34,7 @@ class Keeper:
         self._changing = asyncio.Lock()  # one change, compaction or swap at a time
         self._changes = Changes(Place(settings.root))
         self._compacting: asyncio.Task[None] | None = None
+        self._working: set[asyncio.Task[Any]] = set()
         self._unready = Unready(reason="")
         try:
             self._pair = _checked(settings)
@@ -42,6 +45,9 @@ class Keeper:
     async def reload(self) -> Described | Kept:
         """Take the pair that `index/current.json` names now, once it has answered known queries; meanwhile, and where
         it fails, the old one answers."""
+        return await self._to_its_end(self._reload())
+
+    async def _reload(self) -> Described | Kept:
         async with self._changing:
             try:
                 pair = await asyncio.to_thread(_checked, self._settings)
@@ -50,6 +56,7 @@ class Keeper:
                 since = await self._taking(pair)
             except UserError as error:
                 logger.error("not swapped: %s", error)
+                self._changes.close()  # the next change opens the old pair's log
                 return Kept(reason=error.what)
             self._before, self._pair, self._since = self._pair, pair, since
             # Queries that were decoded for the old pair have come by then.
@@ -73,7 +80,7 @@ class Keeper:
                 raise UserError("the retriever was swapped meanwhile", "", "send the clip again")
             return self._changes.add(pair, clip, frames)
 
-        return await self._change(clip["clip_id"], change)
+        return await self._to_its_end(self._change(clip["clip_id"], change))
 
     async def remove(self, clip_id: str) -> Described | Unready | UnknownClip | NotChanged:
         """Index a clip no more."""
@@ -85,7 +92,7 @@ class Keeper:
                 raise UserError("an index holds at least one clip", "", "add another first")
             return self._changes.remove(pair, clip_id)
 
-        return await self._change(clip_id, change) or UnknownClip()
+        return await self._to_its_end(self._change(clip_id, change)) or UnknownClip()
 
     async def _change(self, clip_id: str, change: Callable[[Pair], Pair | None]) -> Any:
         async with self._changing:
@@ -112,7 +119,10 @@ class Keeper:
             async with self._changing:
                 assert self._pair is not None
                 pair = await asyncio.to_thread(self._changes.compacted, self._pair)
-                self._pair, self._since = pair, await self._taking(pair)
+                if pair is not self._pair:
+                    since = await self._taking(pair)
+                    await asyncio.to_thread(self._changes.publish, pair)
+                    self._pair, self._since = pair, since
         except (UserError, OSError) as error:
             logger.error("not compacted, the log goes on: %s", error)
         finally:
@@ -127,6 +137,16 @@ class Keeper:
     async def describe(self) -> Described | Unready:
         """What answers."""
         return self._unready if self._pair is None else self._described(self._pair)
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """What has begun is done, also where its caller goes away: what is on disk is then in memory, and told.
+
+        In a context of its own, because Serve ends what is asked of other replicas with the request it was asked for.
+        """
+        task = asyncio.create_task(work, context=contextvars.Context())
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return await asyncio.shield(task)
 
     async def _taking(self, pair: Pair) -> int:
         """Before a pair is taken: whoever else answers with it takes it. When that was, in nanoseconds.

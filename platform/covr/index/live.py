@@ -111,5 +111,8 @@ def _replayed(snapshot: Snapshot, folder: Path, mine: Callable[[str], bool] = la
             view = view.remove(head["remove"])
             continue
         values, dim = np.frombuffer(arrays, np.float32), snapshot.manifest.dim
-        view = view.put(Entry(clip=head["put"], vector_D=values[:dim], feature=values[dim:].reshape(head["shape"])))
+        clip = head["put"]
+        if clip.get("attributes") is not None:  # a map, of which JSON makes lists
+            clip["attributes"] = [(name, value) for name, value in clip["attributes"]]
+        view = view.put(Entry(clip=clip, vector_D=values[:dim], feature=values[dim:].reshape(head["shape"])))
     return view, length
