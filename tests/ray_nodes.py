@@ -97,7 +97,7 @@ class Nodes:
         os.killpg(node.pid, signal.SIGKILL)
         node.wait()
 
-    def covr(self, *words: str, timeout_s: float = 280, **env: str) -> subprocess.CompletedProcess:
+    def covr(self, *words: str, timeout_s: float = 500, **env: str) -> subprocess.CompletedProcess:
         """Run `covr WORDS` to its end, as a person would beside this cluster."""
         return subprocess.run(
             [str(BIN / "python"), "-c", COVR, *words],

@@ -18,7 +18,7 @@ from wire import Wire
 
 from covr.storage import Place, TableStore
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci_slice, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.drill, pytest.mark.ci_slice, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_job_is_watched_through_a_cut_connection(nodes, tmp_path):
     wire.cut()
     time.sleep(4)
     wire.mend()
-    printed, told = process.communicate(timeout=200)
+    printed, told = process.communicate(timeout=500)
     assert process.returncode == 0, printed + told
     assert len(TableStore(Place(out / "tables" / "clips"), "clips").read()) == 128
     assert "no connection to" in told
@@ -79,7 +79,7 @@ def test_a_killed_driver_is_submitted_again_and_goes_on(nodes, tmp_path):
     while not (out / "steps" / "ingest.json").exists():
         time.sleep(0.05)
     os.kill(found.pid, signal.SIGKILL)
-    printed, told = process.communicate(timeout=200)
+    printed, told = process.communicate(timeout=500)
     assert process.returncode == 0, printed + told
     assert "failed (exit status 137); submitted again as ingest-" in told
     assert len(TableStore(Place(out / "tables" / "clips"), "clips").read()) == 128
