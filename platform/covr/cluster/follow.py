@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
+from aiohttp import ClientError
 from ray.dashboard.modules.job.pydantic_models import JobDetails
 from ray.job_submission import JobStatus
 
@@ -61,7 +62,12 @@ class Follower:
             try:
                 job = self.server.job(submission_id)  # before the log: what an ended job wrote is all there
                 seen = asyncio.run(self._print(submission_id, seen))
-            except (UserError, OSError, RuntimeError) as error:  # the latter two: of the log's connection
+            except (
+                UserError,
+                ClientError,
+                OSError,
+                RuntimeError,
+            ) as error:  # all but the first: of the log's connection
                 away_since = away_since or time.monotonic()
                 if time.monotonic() - away_since > self.patience_s:
                     raise UserError(
