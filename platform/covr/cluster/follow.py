@@ -38,6 +38,7 @@ class Follower:
         patience_s: float = 600.0,
     ) -> None:
         self.server, self.write, self.say, self.patience_s = server, write, say, patience_s
+        self._seen = 0  # characters of the present submission's log
 
     def follow(self, submission_id: str) -> int:
         """The exit status of the job, or of the last of its submissions where it was submitted again.
@@ -56,12 +57,12 @@ class Follower:
             submission_id = again
 
     def _to_its_end(self, submission_id: str) -> JobDetails:
-        seen, away_since = 0, None
+        self._seen, away_since = 0, None
         self.server.job(submission_id)  # a wrong id is an error, not a lost connection
         while True:
             try:
                 job = self.server.job(submission_id)  # before the log: what an ended job wrote is all there
-                seen = asyncio.run(self._print(submission_id, seen))
+                asyncio.run(self._print(submission_id))
             except (
                 UserError,
                 ClientError,
@@ -83,21 +84,18 @@ class Follower:
             if job.status in ENDED:
                 return job
 
-    async def _print(self, submission_id: str, seen: int) -> int:
-        """Pass on the log behind its first `seen` characters until it ends or is silent; return how many were seen."""
+    async def _print(self, submission_id: str) -> None:
+        """Pass on what the log holds behind the characters seen, until it ends or is silent."""
         log = cast(AsyncIterator[str], self.server.client.tail_job_logs(submission_id))
         place = 0
         try:
-            while True:
-                chunk = await asyncio.wait_for(anext(log, None), SILENCE_S)
-                if chunk is None:
-                    return seen
-                if place + len(chunk) > seen:
-                    self.write(chunk[max(0, seen - place) :])
-                    seen = place + len(chunk)
+            while (chunk := await asyncio.wait_for(anext(log, None), SILENCE_S)) is not None:
+                if place + len(chunk) > self._seen:
+                    self.write(chunk[max(0, self._seen - place) :])
+                    self._seen = place + len(chunk)
                 place += len(chunk)
         except TimeoutError:
-            return seen
+            return
         finally:
             await cast(Any, log).aclose()
 
