@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
@@ -43,7 +44,7 @@ def fit(
         The task's result with `best` (validation), `steps` and `rows_per_s`.
 
     Raises:
-        UserError: the loss diverged, or the task refused its input.
+        UserError: the loss diverged, the task refused its input, or the machine ran out of memory.
         ray.train.TrainingFailedError: workers failed more often than `workers.max_failures`.
     """
     _discard_torn_snapshot(checkpoints / name)
@@ -67,7 +68,10 @@ def fit(
     )
     try:
         result = _run(trainer, progress)
-    except TrainingFailedError as error:
+    except (TrainingFailedError, RayError) as error:
+        if "low on memory" in str(error):  # Ray's monitor ended workers, be it the controller or who keeps the progress
+            fix = "end what else uses memory and give the same command: training goes on from its last checkpoint"
+            raise UserError("the machine ran out of memory, and Ray ended the training", name, fix) from None
         refusal = ray.get(progress.refusal.remote())
         raise (UserError(*refusal) if refusal else error) from None
     if result is None:
