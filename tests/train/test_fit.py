@@ -84,10 +84,28 @@ def root(tmp_path_factory) -> Place:
     return root
 
 
+class DiesOnArrival(str):
+    """A path that kills the first process which is sent it."""
+
+    def __reduce__(self):
+        return _arrive, (str(self),)
+
+
+def _arrive(path: str) -> str:
+    mark = Path(f"{path}.arrived")
+    if not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
+
+
 class Outcome:
     """One finished training run."""
 
-    def __init__(self, root: Place, name: str, workers: Workers, recipe: Recipe = RECIPE, **options) -> None:
+    def __init__(
+        self, root: Place, name: str, workers: Workers, recipe: Recipe = RECIPE, as_sent: type[str] = str, **options
+    ) -> None:
         self.record = Path(str(root / "record" / name))
         run = RunLogger(Journal(root, name))  # what MLflow is told of; it is not needed here
         make_task = partial(
@@ -97,7 +115,7 @@ class Outcome:
             root=root,
             vectors=root / "vectors.arrow",
             out=root / "out" / name,
-            record=str(self.record),
+            record=as_sent(self.record),
             **options,
         )
         self.checkpoints = root / "checkpoints" / name
@@ -175,6 +193,13 @@ def test_a_change_of_workers_in_the_middle_reads_every_triplet_once(calm, root):
         worlds = [by_world[number] for number in range(epoch * per_epoch, (epoch + 1) * per_epoch)]
         read = [row for world in worlds for part in world.iterdir() for row in np.load(part).tolist()]
         assert sorted(read) == list(range(tiny_triplets.NUM_TRIPLETS))
+
+
+def test_a_worker_that_dies_before_it_trains_is_replaced(root, ray_cluster, capsys):
+    """Ray Train took that for a failure of its own and gave up, however many failures were allowed."""
+    stillborn = Outcome(root, "stillborn", ONE_WORKER, as_sent=DiesOnArrival)
+    assert len(stillborn.losses()) == 9
+    assert "lost as it started" in capsys.readouterr().out
 
 
 def test_validates_when_asked_and_saves_the_averaged_weights(calm):

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.exceptions import RayActorError
+from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
 
@@ -44,13 +44,14 @@ def fit(
         The task's result with `best` (validation), `steps` and `rows_per_s`.
 
     Raises:
-        UserError: the loss diverged, the task refused its input, or the machine ran out of memory.
+        UserError: the loss diverged, or the task refused its input.
         ray.train.TrainingFailedError: workers failed more often than `workers.max_failures`.
     """
     _discard_torn_snapshot(checkpoints / name)
     progress: Any = ray.remote(num_cpus=0)(Progress).remote()
     assignment = Assignment(make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress)
-    trainer: Any = TorchTrainer(
+    make_trainer = partial(
+        TorchTrainer,
         # Bound, not as `train_loop_config`: the controller would read that too, and import every model for it.
         partial(work, assignment),  # type: ignore[arg-type]  # its return value is ours
         scaling_config=ScalingConfig(
@@ -66,14 +67,18 @@ def fit(
             checkpoint_config=CheckpointConfig(num_to_keep=1),
         ),
     )
-    try:
-        result = _run(trainer, progress)
-    except (TrainingFailedError, RayError) as error:
-        if "low on memory" in str(error):  # Ray's monitor ended workers, be it the controller or who keeps the progress
-            fix = "end what else uses memory and give the same command: training goes on from its last checkpoint"
-            raise UserError("the machine ran out of memory, and Ray ended the training", name, fix) from None
-        refusal = ray.get(progress.refusal.remote())
-        raise (UserError(*refusal) if refusal else error) from None
+    starts = workers.max_failures
+    while True:
+        try:
+            result = _run(make_trainer(), progress)
+            break
+        except TrainingFailedError as error:
+            if starts and _lost_at_start(error):
+                starts -= 1
+                say("  a training worker was lost as it started; training goes on with another")
+                continue
+            refusal = ray.get(progress.refusal.remote())
+            raise (UserError(*refusal) if refusal else error) from None
     if result is None:
         raise UserError(*ray.get(progress.refusal.remote()))
     for other in checkpoints.list():
@@ -102,6 +107,11 @@ def _run(trainer: Any, progress: Any) -> dict[str, Any] | None:
         finally:
             for line in ray.get(progress.take.remote()):
                 say(line)
+
+
+def _lost_at_start(error: TrainingFailedError) -> bool:
+    """Whether a worker died before it trained, which Ray Train takes for a failure of its own and does not mend."""
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, RayActorError)
 
 
 def _discard_torn_snapshot(run: Place) -> None:
