@@ -91,7 +91,7 @@ class Approximate:
         with _one_thread():  # the graph depends on the order in which rows are added
             index.train(np.resize(embedded_NE, (max(len(embedded_NE), 2), embedded_NE.shape[1])))  # pq tells two apart
             index.add(embedded_NE)
-        built = cls(kind, index, vectors_ND, effort=16 if kind == "hnsw" else 1)
+        built = cls(kind, index, vectors_ND, effort=1)
         return built, built._tune()
 
     @classmethod
@@ -186,7 +186,7 @@ class Approximate:
         others = sample[np.random.default_rng(0).permutation(len(sample))]
         queries_QD = self._vectors_ND[sample] + _ASTRAY * self._vectors_ND[others]
         nearest = [rows for _, rows in top_k(queries_QD, self._vectors_ND, 10)]
-        best = 0.0
+        best, self.effort = 0.0, self._effort(10 * _FETCH[self.kind], count)  # less is never spent
         while True:
             found = [rows for _, rows in self.top_k(queries_QD, 10)]
             shared = sum(len(np.intersect1d(a, b)) for a, b in zip(nearest, found, strict=True))
