@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
+from typing import Any
 
 import ray
 from omegaconf import DictConfig
@@ -66,7 +67,7 @@ def examine_nodes(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[Finding
     connect(cfg.machine)
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     names = {key: f"{node['NodeManagerAddress']} {key[:6]}" for key, node in nodes.items()}
-    lookers = {
+    lookers: dict[str, Any] = {
         key: ray.remote(num_cpus=0)(Looker)  # type: ignore[call-overload]
         .options(scheduling_strategy=NodeAffinitySchedulingStrategy(key, soft=False))
         .remote(list(overrides))
