@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +53,7 @@ def make_video(
         times: of each frame, in units of 1 / fps; None: one after the other.
         rotation: degrees anti-clockwise that a player turns the picture.
     """
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
@@ -68,6 +70,7 @@ def make_video(
                 frame.pts, frame.time_base = times[number], Fraction(1, fps)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    os.sched_setscheduler(0, policy, priority)  # SVT-AV1 gives root's process, and all it starts, real-time priority
     return path
 
 

@@ -53,7 +53,7 @@ def test_what_is_no_url_is_one_clear_error(url):
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [({}, "nothing to search by"), ({"text": "x", "video": "x.mp4", "clip_id": "a"}, "a video and a clip id")],
+    [({}, "nothing to search by"), ({"text": "x", "video": "x.mp4", "clip_id": "a"}, "several videos to search by")],
 )
 def test_a_query_is_of_something_and_has_one_video(query, message):
     with Client() as client, pytest.raises(UserError, match=message):
