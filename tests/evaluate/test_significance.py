@@ -12,7 +12,8 @@ from scipy import stats
 
 from covr.evaluate.significance import holm, paired
 
-shares = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=9)
+share = st.integers(0, 1024).map(lambda part: part / 1024)  # sums are exact, and so are ties
+shares = st.lists(st.tuples(share, share), min_size=2, max_size=9)
 
 
 @given(shares)
@@ -84,3 +85,9 @@ def test_holm_is_never_below_the_single_test_and_keeps_the_order(p):
     assert (adjusted >= np.array(p)).all()
     assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
     assert adjusted.max() <= 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-14])
+def test_the_size_of_the_values_decides_nothing(scale):
+    a, b = scale * np.array([0.75, 0.5, 0.25, 0.5]), scale * np.array([0.5, 0.25, 0.0, 0.75])
+    assert paired(a, b, np.arange(4)).p == 10 / 16

@@ -19,7 +19,7 @@ from covr.evaluate.bootstrap import ClusterBootstrap, percentile
 EXACT = 12
 """Up to so many clusters all exchanges (4096) are tried, and beyond them random ones."""
 _BLOCK = 1000  # draws held at once
-_NEARLY = 1e-12  # differences of sums in another order
+_NEARLY = 1e-12  # of the sum of all differences: what sums in another order may differ by
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def paired(
     difference_Q = value_Q - other_Q
     _, cluster_Q = np.unique(np.asarray(clusters), return_inverse=True)
     sum_C = np.bincount(cluster_Q, weights=difference_Q)
-    observed = abs(sum_C.sum()) - _NEARLY
+    observed = abs(sum_C.sum()) - _NEARLY * np.abs(sum_C).sum()
     if len(sum_C) <= EXACT:
         bits_DC = (np.arange(2 ** len(sum_C))[:, None] >> np.arange(len(sum_C))) & 1
         p = float((np.abs((1 - 2 * bits_DC) @ sum_C) >= observed).mean())
