@@ -41,10 +41,14 @@ def agree(view: View, content: dict[str, int]) -> None:
     without = NAMES[0]
     for k, exclude, where in ((3, [], None), (20, [without], None), (20, [], JUMPS)):
         (found,) = view.search(query[None], k, [exclude], [where])
-        allowed = {name: seed for name, seed in content.items() if name not in exclude and (where is None or seed % 2)}
-        scores = sorted(((-float(vector(seed) @ query), name) for name, seed in allowed.items()))[:k]
-        np.testing.assert_allclose(found.scores, [-score for score, _ in scores], atol=1e-6)
-        assert sorted(found.clip_ids) == sorted(name for _, name in scores)
+        right = {
+            name: float(vector(seed) @ query)
+            for name, seed in content.items()
+            if name not in exclude and (where is None or seed % 2)
+        }
+        np.testing.assert_allclose(found.scores, sorted(right.values(), reverse=True)[:k], atol=1e-6)
+        np.testing.assert_allclose(found.scores, [right[name] for name in found.clip_ids], atol=1e-6)
+        assert len(set(found.clip_ids)) == len(found.clip_ids)
     for name, seed in content.items():
         assert view.describe([name])[0]["label"] == ("jump" if seed % 2 else "turn")
         np.testing.assert_allclose(view.vector(name), vector(seed), atol=1e-6)
