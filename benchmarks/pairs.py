@@ -10,6 +10,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 RESAMPLES = 10_000
 
@@ -55,6 +57,30 @@ def interleave(a: Callable[[], Timing], b: Callable[[], Timing], pairs: int) -> 
         found.append((first, second))
         print(f"  pair {number + 1}/{pairs}: {_speed(first) / _speed(second):.3f}", flush=True)
     return found
+
+
+class TreeCpu:
+    """CPU seconds of this process and of all below it, since this was made.
+
+    A process that ended counts with what it had spent when it was last looked at: nobody waits for Ray's processes, so
+    that their seconds reach no parent.
+    """
+
+    def __init__(self) -> None:
+        self._begin = self._look()
+        self._last = dict(self._begin)
+
+    def seconds(self) -> float:
+        """Look again; call it often where processes come and go."""
+        self._last |= self._look()
+        return sum(spent - self._begin.get(process, 0.0) for process, spent in self._last.items())
+
+    def _look(self) -> dict[tuple[int, float], float]:
+        found = {}
+        for process in (me := psutil.Process(), *me.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                found[process.pid, process.create_time()] = sum(process.cpu_times()[:2])
+        return found
 
 
 def ratio_of(values: list[float]) -> Ratio:

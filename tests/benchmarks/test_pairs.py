@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
-from pairs import Timing, interleave, ratio_of, report
+from pairs import Timing, TreeCpu, interleave, ratio_of, report
 
 
 def test_every_other_pair_runs_in_the_other_order():
@@ -35,3 +37,13 @@ def test_a_report_says_speed_cost_and_machine(tmp_path, capsys):
     assert written["unit"] == "steps"
     assert written["machine"]["cpus"] >= 1
     assert "half: speed 0.500 [0.500, 0.500]" in capsys.readouterr().out
+
+
+def test_cpu_seconds_of_a_tree_keep_those_of_a_process_that_ended():
+    cpu = TreeCpu()
+    burn = "import time\nwhile time.process_time() < 0.6: pass\nprint(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        seen = cpu.seconds()
+        child.communicate(b"\n")
+    assert 0.5 <= seen <= cpu.seconds() < seen + 0.4
