@@ -9,6 +9,9 @@ from pathlib import Path
 
 import ray
 
+from covr.cluster.session import connect, shutdown
+from covr.config.compose import compose
+
 REPO = Path(__file__).parents[2]
 
 
@@ -58,3 +61,11 @@ def test_the_folder_platform_does_not_shadow_the_standard_module(ray_cluster):
     )
     assert run.stdout.strip() == platform.system()
     assert ray.get(standard_platform.remote())[0] == platform.system()
+
+
+def test_a_cluster_that_was_there_goes_on(ray_cluster):
+    """A job within a process that has Ray, as a notebook's, once ended the notebook's cluster."""
+    before = ray.get_runtime_context().gcs_address
+    connect(compose([]).machine)
+    shutdown()
+    assert ray.get_runtime_context().gcs_address == before

@@ -16,6 +16,9 @@ from ray._private.state import state
 
 from covr.errors import UserError
 
+_ours = False
+"""Whether `connect` brought Ray up in this process, and not what called it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
@@ -37,6 +40,7 @@ def connect(machine: DictConfig) -> Cluster:
     Raises:
         UserError: the address does not answer, or more CPUs are asked for than this machine has.
     """
+    global _ours
     address = named_address(machine)
     if not ray.is_initialized():
         if address is not None and ":" in address:  # else a word of Ray's, as `auto`
@@ -65,6 +69,7 @@ def connect(machine: DictConfig) -> Cluster:
                 str(address),
                 "start it, or leave machine.address at auto",
             ) from error
+        _ours = True
     present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return Cluster(
         num_cpus=sum(node.get("CPU", 0.0) for node in present),
@@ -116,8 +121,11 @@ def tags() -> dict[str, str]:
 
 
 def shutdown() -> None:
-    """Leave the cluster; one that `connect` started ends with it, another's goes on."""
-    ray.shutdown()
+    """Leave the cluster that `connect` joined; one that it started ends with it, another's goes on."""
+    global _ours
+    if _ours:
+        ray.shutdown()
+        _ours = False
 
 
 def _check_listens(address: str) -> None:
