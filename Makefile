@@ -1,4 +1,4 @@
-# make demo | make test | make serve | make drills | make drills-cluster | make load | make bench | make bench-quick | make browser | make lock
+# make demo | make test | make serve | make drills | make drills-cluster | make drills-serve | make load | make bench | make bench-quick | make browser | make lock
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do $$p -c 'import sys; raise SystemExit(not (3,11) <= sys.version_info[:2] <= (3,12))' 2>/dev/null && echo $$p && break; done)
 FAISS ?= cpu
 OUT ?= out/demo
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(FAISS)
 
-.PHONY: install demo serve test lint drills drills-cluster load bench bench-quick browser lock clean
+.PHONY: install demo serve test lint drills drills-cluster drills-serve load bench bench-quick browser lock clean
 
 install: $(STAMP)
 
@@ -40,6 +40,9 @@ drills: install
 
 drills-cluster: install    # several nodes on this machine; needs PostgreSQL's programs and redis-server
 	$(BIN)/python -m pytest -q -m drill tests/cluster
+
+drills-serve: install    # prints a line of the table in docs/serving.md for each
+	$(BIN)/python -m pytest -q -s -m drill tests/serve/test_serve_drills.py
 
 load: install
 	$(BIN)/python -m pytest -q -m load
