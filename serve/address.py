@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import random
 import socket
 
 from covr.errors import UserError
+
+_FREE = range(20_000, 32_768)
+"""Above the ports of Ray's workers, below those that the kernel hands to any connection before Serve has bound ours."""
 
 
 def check_loopback(host: str) -> None:
@@ -32,6 +36,17 @@ def free_port(host: str, port: int) -> int:
     Raises:
         UserError: it is taken, or may not be used.
     """
+    if port:
+        return _bound(host, port)
+    for candidate in random.sample(_FREE, 20):
+        try:
+            return _bound(host, candidate)
+        except UserError:
+            continue  # taken: it goes on with the next
+    raise UserError("no free port was found", f"{host}, {_FREE.start} to {_FREE.stop - 1}", "give serve.port=...")
+
+
+def _bound(host: str, port: int) -> int:
     family = socket.getaddrinfo(host, port)[0][0]
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just given up counts as free
@@ -41,4 +56,4 @@ def free_port(host: str, port: int) -> int:
             reason = getattr(error, "strerror", None) or "no such port"
             where = f"serve.port={port}"
             raise UserError(f"cannot listen there ({reason})", where, "choose another, or 0 for any free one") from None
-        return probe.getsockname()[1]
+    return port
