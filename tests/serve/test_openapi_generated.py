@@ -26,7 +26,6 @@ from serve.app import app
 from serve.settings import Settings
 
 CHECKS = [
-    not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
@@ -96,7 +95,8 @@ def test_no_answer_is_outside_the_schema(own, wanted):
         def ask(case):
             response = case.call(base_url=own, timeout=60)
             statuses[operation.label, response.status_code] += 1
-            case.validate_response(response, checks=CHECKS)
+            late = response.status_code == 504 and "X-Request-Timeout" in (case.headers or {})  # as short as 5e-324 s
+            case.validate_response(response, checks=CHECKS if late else [not_a_server_error, *CHECKS])
 
         ask()
 
@@ -113,8 +113,9 @@ def test_no_answer_is_outside_the_schema(own, wanted):
         for operation in found
         if given_something(operation)
     ]
-    for operation, mode in rounds:
-        send(operation, mode, -(-wanted // len(rounds)))
+    for left, (operation, mode) in zip(range(len(rounds), 0, -1), rounds, strict=True):
+        share = -(-(wanted - statuses.total()) // left)  # of the known ids there are few requests: the others make up
+        send(operation, mode, max(1, share))
     for (label, status), count in sorted(statuses.items()):
         print(f"{label:40} {status} {count:5}")
     assert sum(statuses.values()) >= wanted * 0.95
