@@ -18,7 +18,7 @@ from wire import Wire
 
 from covr.storage import Place, TableStore
 
-pytestmark = [pytest.mark.drill, pytest.mark.ci_slice, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
