@@ -15,7 +15,6 @@ from covr.cluster.tasks import map_batches
 from covr.datasets.dataset import Dataset
 from covr.datasets.motions.clip import FPS, GENERATOR, SIZE, Clip, draw
 from covr.datasets.motions.composed import COMPOSER, SPLITS, compose
-from covr.datasets.motions.describe import WRITER, describe
 from covr.datasets.motions.render import encode, frames
 from covr.datasets.motions.sizes import SIZES
 from covr.errors import UserError
@@ -46,7 +45,7 @@ class Motions:
 
     @property
     def version(self) -> str:
-        return f"{GENERATOR}.{COMPOSER}.{WRITER}"
+        return f"{GENERATOR}.{COMPOSER}"
 
     def read(self, root: Place) -> Dataset:
         """Render what is missing below `root`/media, on the Ray cluster that this process has joined."""
@@ -78,17 +77,13 @@ class Motions:
             for (split, clip), uri, sha256 in zip(drawn, uris, hashes, strict=True)
         ]
         composed = compose(clips, size, self.seed)
-        texts = [
-            {"owner_id": clip.clip_id, "kind": kind, "text": text, "writer": "motions"}
-            for _, clip in drawn
-            for kind, text in (
-                ("caption", str(clip.label)),
-                ("description", describe(clip.label, clip.clip_id, self.seed)),
-            )
+        captions = [
+            {"owner_id": clip["clip_id"], "kind": "caption", "text": clip["label"], "writer": "motions"}
+            for clip in clips
         ]
         return Dataset(
             clips=tables.from_rows("clips", clips),
-            texts=tables.from_rows("texts", texts),
+            texts=tables.from_rows("texts", captions),
             triplets=tables.from_rows("triplets", composed.triplets),
             galleries=tables.from_rows("galleries", composed.galleries),
             quarantine=pa.Table.from_pylist([], schema=tables.QUARANTINE),

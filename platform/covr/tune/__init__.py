@@ -1,1 +1,0 @@
-"""Search for a better configuration of stage 2 (Ray Tune)."""
