@@ -80,3 +80,11 @@ def test_a_gpu_goes_to_the_encoder():
 def test_more_workers_than_fit_are_refused():
     with pytest.raises(UserError, match=r"needs 26.1 CPUs .* but the cluster has 2"):
         plan_for(2, 64)
+
+
+def test_what_others_hold_is_left_to_them(machine):
+    """Beside an endpoint that held 0.6 of 4 CPUs an embedding that asked for 3.9 waited for ever."""
+    beside = plan(machine, Cluster(num_cpus=4, num_gpus=0, free_cpus=2.4))
+    assert beside.decode_workers * beside.decode_cpus + beside.encode_workers * beside.encode_cpus <= 2.3
+    alone = plan(machine, Cluster(num_cpus=4, num_gpus=0, free_cpus=4))
+    assert alone == plan(machine, Cluster(num_cpus=4, num_gpus=0))

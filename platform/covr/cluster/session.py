@@ -28,6 +28,8 @@ class Cluster:
     num_gpus: float
     nodes: tuple[Mapping[str, float], ...] = ()
     """Ray resources of each node, those included that the autoscaler may add; not given: one node has it all."""
+    free_cpus: float | None = None
+    """Of `num_cpus`, those that nobody holds; None: all."""
 
     def __post_init__(self) -> None:
         if not self.nodes:
@@ -75,6 +77,7 @@ def connect(machine: DictConfig) -> Cluster:
         num_cpus=sum(node.get("CPU", 0.0) for node in present),
         num_gpus=sum(node.get("GPU", 0.0) for node in present),
         nodes=(*present, *_may_come(present)),
+        free_cpus=ray.available_resources().get("CPU", 0.0),
     )
 
 
