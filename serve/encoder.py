@@ -130,10 +130,11 @@ class QueryEncoder:
             described["descriptions"] = [
                 query.description if query.clip_id is None else self._descriptions[query.clip_id] for query in queries
             ]
-        vectors_BD = self._retriever.embed_query(features_BF, texts, **described)
         shares_B = None
         if isinstance(self._retriever, ComposedRetriever):
-            shares_B = self._retriever.text_share(features_BF, texts)
+            vectors_BD, shares_B = self._retriever.embed_query_with_share(features_BF, texts)
+        else:
+            vectors_BD = self._retriever.embed_query(features_BF, texts, **described)
         return _array(vectors_BD), [None] * len(queries) if shares_B is None else shares_B.tolist()
 
     def _texts(self, queries: Sequence[Query], stored: Sequence[Stored | None]) -> Vectors:

@@ -210,3 +210,14 @@ def test_an_unknown_fusion_is_told():
     cfg = OmegaConf.merge(compose(["model/text=random"]).model, {"fusion": {"kind": "concat"}})
     with pytest.raises(UserError, match=r"model\.fusion\.kind.*mlp, text-only"):
         build_retriever(cfg, AIM(VIDEO))
+
+
+def test_a_query_is_encoded_once_for_its_vector_and_its_share():
+    """The endpoint once ran the text encoder twice for each composed query."""
+    model, texts, passes = retriever(), ["twice", "to the left", "on the beam"], []
+    model.text.register_forward_hook(lambda *_: passes.append(1))
+    vectors_BD, share_B = model.embed_query_with_share(features(), texts)
+    assert len(passes) == 1
+    torch.testing.assert_close(vectors_BD, model.embed_query(features(), texts))
+    assert share_B.shape == (3,)
+    assert retriever("video-only").embed_query_with_share(features(), texts)[1] is None

@@ -100,7 +100,7 @@ def test_a_text_alone_and_a_video_alone(http, served):
 def test_the_texts_share_is_the_fusions_gate(http, served):
     feature_1D = torch.tensor(served.snapshot.features_NF[served.snapshot.row("a")])[None]
     with torch.inference_mode():
-        gate = float(served.retriever.text_share(feature_1D, [TEXT])[0])
+        gate = float(served.retriever.embed_query_with_share(feature_1D, [TEXT])[1][0])
     assert search(http, clip_id="a", text=TEXT)["text_share"] == pytest.approx(gate, abs=1e-5)
 
 

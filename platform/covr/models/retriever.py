@@ -101,21 +101,20 @@ class ComposedRetriever(nn.Module):
         """Whether the end of a text is not read."""
         return self.text is not None and self.text.is_cut(text)
 
-    def text_share(self, features: Tensor, texts: Texts) -> Tensor | None:
-        """The weight (B,) that the fusion gives the text against the video, 0 to 1; None where it has no such number.
+    def embed_query_with_share(self, features: Tensor, texts: Texts) -> tuple[Tensor, Tensor | None]:
+        """As `embed_query`, and the weight (B,) that the fusion gives the text against the video, 0 to 1; None where it
+        has no such number. Each side is encoded once.
 
         Args:
             features: raw pooled features (B, D).
         """
-        if self.text is None or not self.fusion.needs_video:
-            return None
-        return self.fusion.text_share(self._query_video(features), self.text(texts))
+        video, text = self._query_sides(features, texts)
+        share = None if video is None or text is None else self.fusion.text_share(video, text)
+        return self.fusion(video, text), share
 
     def forward_query(self, pixels_or_features: Tensor, texts: Texts) -> Tensor:
         """As `embed_query`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
-        video = self._query_video(pixels_or_features) if self.fusion.needs_video else None
-        text = self.text(texts) if self.text is not None else None
-        return self.fusion(video, text)
+        return self.fusion(*self._query_sides(pixels_or_features, texts))
 
     def forward_target(self, pixels_or_features: Tensor) -> Tensor:
         """As `embed_target`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
@@ -197,6 +196,11 @@ class ComposedRetriever(nn.Module):
             "query or target",
             f"give frames (B, T, 3, H, W) or pooled features (B, {self.video.dim})",
         )
+
+    def _query_sides(self, pixels_or_features: Tensor, texts: Texts) -> tuple[Tensor | None, Tensor | None]:
+        """What the fusion gets of a query's video and text; None where it reads none."""
+        video = self._query_video(pixels_or_features) if self.fusion.needs_video else None
+        return video, self.text(texts) if self.text is not None else None
 
     def _query_video(self, pixels_or_features: Tensor) -> Tensor:
         video_BD = self._encode(pixels_or_features) - self.center
