@@ -35,12 +35,15 @@ class Job:
     root: Place
     tracking: Tracking
     parent_run: str | None = None
+    overrides: tuple[str, ...] = ()
+    """What `cfg` was composed from."""
 
     @classmethod
     def from_overrides(cls, overrides: Sequence[str]) -> Job:
         cfg = compose(overrides)
         root = Place(cfg.out)
-        return cls(cfg=cfg, root=root, tracking=Tracking.from_config(cfg.trainer.logger, root))
+        tracking = Tracking.from_config(cfg.trainer.logger, root)
+        return cls(cfg=cfg, root=root, tracking=tracking, overrides=tuple(overrides))
 
     @contextmanager
     def group(self, name: str) -> Iterator[Job]:
@@ -148,11 +151,15 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip(".") or "value": value}
 
 
-def main(function: Callable[[Job], Any]) -> None:
-    """Entry point of a job script: overrides from the command line, one clear line for a user's error."""
+def main(function: Callable[[Job], Any], *defaults: str) -> None:
+    """Entry point of a job script: overrides from the command line, one clear line for a user's error.
+
+    Args:
+        defaults: overrides of this job, which those of the command line override.
+    """
     out = ""
     try:
-        job = Job.from_overrides(sys.argv[1:])
+        job = Job.from_overrides([*defaults, *sys.argv[1:]])
         out = str(job.root)
         function(job)
     except UserError as error:

@@ -16,6 +16,7 @@ from covr.datasets.motions import Motions
 from covr.datasets.motions.choreography import perform
 from covr.datasets.motions.clip import draw
 from covr.datasets.motions.composed import compose as compose_queries
+from covr.datasets.motions.describe import describe
 from covr.datasets.motions.grammar import COUNTS, ELEMENTS, EVENTS, SIDES, Label, grid
 from covr.datasets.motions.mocap import load
 from covr.datasets.motions.render import encode, frames
@@ -23,6 +24,7 @@ from covr.datasets.motions.sizes import SIZES
 from covr.datasets.motions.skeleton import BONES, INDEX, JOINTS, joint_positions
 from covr.errors import UserError
 from covr.storage import Place
+from covr.triplets.modifications import VALUES
 
 CLIP = draw(Label("beam", "cartwheel", 2, "left"), "train", 0, seed=0)
 
@@ -201,3 +203,21 @@ def test_sizes_are_options_and_a_wrong_one_names_them():
     assert compose(["data=motions"]).data.size == "small"
     with pytest.raises(UserError, match="tiny, small, full"):
         Motions(size="huge")
+
+
+def test_descriptions_say_all_of_a_label_and_nothing_else_in_varied_words():
+    for label in grid():
+        texts = [describe(label, f"clip-{n}", seed=0) for n in range(12)]
+        assert len(set(texts)) > 9
+        for name, value in label.attributes().items():
+            for text in texts:
+                assert any(f" {phrase}," in f"{text}," for phrase in VALUES[name][value]), (text, name)
+                others = (p for other, phrases in VALUES[name].items() if other != value for p in phrases)
+                assert not any(f" {phrase}," in f"{text}," for phrase in others), (text, name)
+    assert describe(label, "clip-1", seed=0) == texts[1] != describe(label, "clip-1", seed=1)
+
+
+def test_every_clip_has_a_caption_and_a_description(read):
+    _, dataset = read
+    kinds = Counter(dataset.texts["kind"].to_pylist())
+    assert kinds == {"caption": len(dataset.clips), "description": len(dataset.clips)}

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from covr.errors import UserError
 from covr.evaluate import rank
-from covr.evaluate.rank import LAST, rank_embeddings, rank_randomly, top
+from covr.evaluate.rank import LAST, rank_embeddings, rank_randomly, reorder, top
 
 scores = hnp.arrays(
     np.float32,
@@ -93,3 +93,20 @@ def test_an_embedding_that_is_not_finite_is_named():
     asked["gallery_GD"][3, 0] = np.nan
     with pytest.raises(UserError, match=asked["gallery_clips"][3]):
         rank_embeddings(**asked, depth=5)
+
+
+def test_a_second_stage_orders_the_first_answers_anew():
+    """Against sorting each list by hand."""
+    asked = example()
+    runs = rank_embeddings(**asked, depth=20)
+    again_QG = np.random.default_rng(2).uniform(-1, 1, (40, 30)).astype(np.float32)
+    found = reorder(runs, again_QG, asked["query_ids"], asked["gallery_clips"], 7)
+    column_of = {clip: column for column, clip in enumerate(asked["gallery_clips"])}
+    for row, query in enumerate(asked["query_ids"]):
+        before, after = ([each for each in table.to_pylist() if each["query_id"] == query] for table in (runs, found))
+        first = sorted((each["clip_id"] for each in before[:7]), key=lambda clip: -again_QG[row, column_of[clip]])
+        assert [each["clip_id"] for each in after] == first + [each["clip_id"] for each in before[7:]]
+        assert [each["rank"] for each in after] == list(range(1, len(before) + 1))
+        scores = [each["score"] for each in after[:7]]
+        assert scores == sorted(scores, reverse=True)
+        assert [each["stage"] for each in after] == ["rerank"] * 7 + ["retrieve"] * (len(before) - 7)

@@ -8,44 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import torch
 from omegaconf import OmegaConf
 
 from covr.datasets.ingest import COVERAGE
 from covr.embed.quarantine import Quarantine
-from covr.embed.read import SideFeatures
 from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate import scores
 from covr.evaluate.benchmarks import benchmark_names, run_benchmarks
 from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
-from covr.evaluate.rank import Own, rank_embeddings, rank_randomly
 from covr.evaluate.results import Comparison, Scores, score
+from covr.evaluate.row import CHANCE, Row, publish, run_name
 from covr.evaluate.show import covered
 from covr.evaluate.trec import qrels_lines, run_lines
 from covr.job import Job
-from covr.models.joint import JointRetriever
-from covr.models.retriever import ComposedRetriever
 from covr.report.console import say
 from covr.report.page import page
 from covr.storage import TableStore
-from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
 from covr.tracking.lineage import MADE_BY, makers
 
-CHANCE = "chance"
 MAIN = "composed"
 """The row whose answers are written as TREC files, shown as a sheet and registered as a model."""
 WORDINGS = f"{MAIN}-wordings"
 OUTPUTS = ("results.json", scores.FILE, "run.trec", "qrels.trec", "report.html")
 PROTOCOLS: dict[str, tuple[Protocol, ...]] = {"corrected": ("corrected",), "both": ("corrected", "published")}
-BATCH = 256
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -156,101 +146,14 @@ def _covered(job: Job, queries: Queries, rows: Sequence[Row]) -> Queries:
     return queries
 
 
-class Row:
-    """One row of the comparison: a saved retriever, or chance."""
-
-    def __init__(self, job: Job, name: str) -> None:
-        self.job, self.name = job, name
-        self.place = job.root / "retrievers" / name
-        self._known: dict[tuple[str, str], np.ndarray] = {}
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the saved retriever, without loading it.
-
-        Raises:
-            UserError: it was never trained.
-        """
-        if self.name == CHANCE:
-            return fingerprint(CHANCE, self.job.cfg.seed)
-        if not (self.place / "config.json").exists():
-            raise UserError(f"the row {self.name!r} was never trained", str(self.place), "run jobs/finetune.py first")
-        return (self.place / "config.json").read_json()["fingerprint"]
-
-    @cached_property
-    def retriever(self) -> ComposedRetriever | JointRetriever:
-        cuda = self.job.cfg.trainer.accelerator != "cpu" and torch.cuda.is_available()
-        return ComposedRetriever.load(self.place).to("cuda" if cuda else "cpu")
-
-    @cached_property
-    def features(self) -> SideFeatures:
-        return SideFeatures(self.job.root, self.retriever)
-
-    def runs(self, queries: Queries, gallery: str, depth: int, own: Own) -> pa.Table:
-        """Answer every query over its gallery of this name with the best `depth` clips, as a `runs` table."""
-        parts = []
-        for group, clips in queries.groups(gallery):
-            asked = {
-                "query_ids": group.triplets["query_id"].to_pylist(),
-                "query_clips": group.triplets["query_clip"].to_pylist(),
-                "gallery_clips": clips,
-                "depth": depth,
-                "own": own,
-            }
-            if self.name == CHANCE:
-                parts.append(rank_randomly(seed=self.job.cfg.seed, **asked))
-            else:
-                parts.append(rank_embeddings(self._queries(group), self._targets(clips), **asked))
-        return pa.concat_tables(parts)
-
-    def vectors(self, queries: Queries) -> tuple[np.ndarray, np.ndarray | None]:
-        """(Q, D) each: the vectors of the queries and of their annotated answers; None where those are hidden."""
-        answers = queries.triplets["target_clips"].to_pylist()
-        return self._queries(queries), self._targets([clips[0] for clips in answers]) if all(answers) else None
-
-    @torch.inference_mode()
-    def _queries(self, queries: Queries) -> np.ndarray:
-        """Query vectors (Q, D); each (clip, text) is embedded once, whichever protocol asks for it."""
-        asked = list(zip(queries.texts(), queries.triplets["query_clip"].to_pylist(), strict=True))
-        new = sorted(set(asked) - self._known.keys())  # equal texts side by side: an encoder does them once a batch
-        for start in range(0, len(new), BATCH):
-            batch = new[start : start + BATCH]
-            clips = [clip for _, clip in batch]
-            descriptions = self.features.descriptions(clips)
-            found = self.retriever.embed_query(
-                self._on_device(self.features.query(clips)),
-                [text for text, _ in batch],
-                **({} if descriptions is None else {"descriptions": descriptions}),
-            )
-            self._known.update(zip(batch, found.float().cpu().numpy(), strict=True))
-        return np.stack([self._known[each] for each in asked])
-
-    @torch.inference_mode()
-    def _targets(self, clips: list[str]) -> np.ndarray:
-        return self.retriever.embed_target(self._on_device(self.features.target(clips))).float().cpu().numpy()
-
-    def _on_device(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values).to(next(self.retriever.parameters()).device)
-
-
 def _rank(job: Job, queries: Queries, rows: Sequence[Row]) -> None:
     """Publish every row's `runs` tables."""
     for row in rows:
         if row.name == MAIN:  # before the others, which ask the first wordings of these
-            _publish(job, row, queries.every_wording(), "corrected", WORDINGS, DEEPEST)
+            publish(job, row, queries.every_wording(), "corrected", WORDINGS, DEEPEST)
         for protocol in PROTOCOLS[job.cfg.test.protocol]:
             depth = job.cfg.test.depth if protocol == "corrected" else DEEPEST
-            _publish(job, row, queries, protocol, _name(row.name, protocol), depth)
-
-
-def _publish(job: Job, row: Row, queries: Queries, protocol: Protocol, name: str, depth: int) -> None:
-    made_from = fingerprint(queries.origin, row.fingerprint, protocol, depth)
-    own: Own = "last" if protocol == "published" else "left out"
-    TableStore(job.root / "runs" / name, "runs").publish(row.runs(queries, protocol, depth, own), made_from)
-
-
-def _name(row: str, protocol: Protocol) -> str:
-    return row if protocol == "corrected" else f"{row}-{protocol}"
+            publish(job, row, queries, protocol, run_name(row.name, protocol), depth)
 
 
 def _judge(job: Job, queries: Queries) -> dict[str, Any]:
@@ -262,7 +165,9 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
         return score(tables, asked, names["corrected"])
 
     protocols = PROTOCOLS[cfg.protocol]
-    found = {row: judged({protocol: _name(row, protocol) for protocol in protocols}, queries) for row in job.cfg.rows}
+    found = {
+        row: judged({protocol: run_name(row, protocol) for protocol in protocols}, queries) for row in job.cfg.rows
+    }
     (job.root / scores.FILE).write_bytes(scores.write(found, queries))
     rows = Comparison(queries, cfg.bootstrap, job.cfg.seed).rows(found)
     every = queries.every_wording()

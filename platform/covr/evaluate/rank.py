@@ -18,6 +18,9 @@ BLOCK_SCORES = 1 << 25  # scores held at once: 128 MiB as float32, three times t
 LAST = -100.0
 """Score of the query's own clip under the published protocol: behind every other answer."""
 
+LIFT = 4.0
+"""Added to the scores of a second stage, so that they lie above those of the first: cosines differ by 2 at most."""
+
 Own = Literal["left out", "last", "ranked"]
 """What becomes of the query's own clip."""
 
@@ -67,6 +70,36 @@ def rank_randomly(
     shapes = ((rows.stop - rows.start, len(gallery_clips)) for rows in _blocks(len(query_ids), len(gallery_clips)))
     blocks = (rng.random(shape, dtype=np.float32) for shape in shapes)
     return _runs(blocks, query_ids, query_clips, np.sort(np.asarray(gallery_clips)), depth, own, "chance")
+
+
+def reorder(
+    runs: pa.Table, scores_QG: np.ndarray, query_ids: Sequence[str], gallery_clips: Sequence[str], top_n: int
+) -> pa.Table:
+    """A `runs` table whose first `top_n` answers of each query are ordered anew, the others behind them as they were.
+
+    Scores fall along each list: those of the second stage lie `LIFT` higher.
+
+    Args:
+        runs: of `rank_embeddings`, over the same queries and gallery.
+        scores_QG: of the second stage, cosines.
+    """
+    row_of = {query: row for row, query in enumerate(query_ids)}
+    column_of = {clip: column for column, clip in enumerate(gallery_clips)}
+    rows = np.array([row_of[query] for query in runs["query_id"].to_pylist()])
+    columns = np.array([column_of[clip] for clip in runs["clip_id"].to_pylist()])
+    ranks, scores = runs["rank"].to_numpy(), runs["score"].to_numpy()
+    again = ranks <= top_n
+    scores = np.where(again, scores_QG[rows, columns].astype(np.float32) + LIFT, scores)
+    order = np.lexsort((ranks, np.where(again, -scores, ranks), ~again, rows))
+    stages = np.where(again[order], "rerank", np.array(runs["stage"].to_pylist())[order])
+    reordered = {
+        "query_id": runs["query_id"].take(pa.array(order)),
+        "rank": runs["rank"].take(pa.array(np.lexsort((ranks, rows)))),
+        "clip_id": runs["clip_id"].take(pa.array(order)),
+        "score": pa.array(scores[order]),
+        "stage": pa.array(stages, pa.string()),
+    }
+    return pa.table(reordered, schema=tables.RUNS)
 
 
 def top(scores_BG: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:

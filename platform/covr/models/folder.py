@@ -14,6 +14,8 @@ from covr.storage import Place
 
 Config = TypeVar("Config")
 CONFIG, WEIGHTS, CARD = "config.json", "weights.safetensors", "README.md"
+RERANK = "rerank"
+"""Below a retriever's folder: the one that orders the best of its answers anew."""
 
 
 def write(place: Place, config: Mapping[str, Any], module: nn.Module, card: str) -> None:

@@ -35,6 +35,11 @@ class RetrieverConfig:
     """Subtract the training set's mean video vector on both sides."""
     query_video: Literal["raw", "unit"] = "raw"
     """The query's video vector as the fusion gets it: as encoded, or of unit length."""
+    query_frames: Literal["all", "middle"] = "all"
+    """The query's video vector: that of all frames, or the middle frame's own."""
+    head: int | None = None
+    """Width of the hidden layer of a trained residual head on the video vectors of both sides; None: there is none,
+    and targets are what the video encoder gives (published)."""
 
 
 class ComposedRetriever(nn.Module):
@@ -57,11 +62,14 @@ class ComposedRetriever(nn.Module):
         self.config = config
         self.video, self.text, self.fusion = video, text, fusion
         self.center = nn.Buffer(torch.zeros(video.dim))
+        self.head = None if config.head is None else VideoHead(video.dim, config.head)
 
     @property
     def needs(self) -> Needs:
         """Which features and texts each side wants."""
-        feature: Feature | None = "pooled" if self.fusion.needs_video else None
+        feature: Feature | None = "frames" if self.config.query_frames == "middle" else "pooled"
+        if not self.fusion.needs_video:
+            feature = None
         return Needs(query_feature=feature, query_text=self.fusion.needs_text, target_feature="pooled")
 
     @property
@@ -78,7 +86,8 @@ class ComposedRetriever(nn.Module):
         """Unit query vectors (B, D).
 
         Args:
-            frames_or_features: decoded uint8 frames (B, T, 3, H, W), or raw pooled features (B, D).
+            frames_or_features: decoded uint8 frames (B, T, 3, H, W), raw pooled features (B, D), or raw frame vectors
+                (B, T, D) where the query is the middle one.
             texts: the modifications, B of them.
         """
         return self.forward_query(self._preprocess(frames_or_features), texts)
@@ -118,7 +127,7 @@ class ComposedRetriever(nn.Module):
 
     def forward_target(self, pixels_or_features: Tensor) -> Tensor:
         """As `embed_target`, of normalised float pixels (B, T, 3, H, W) or raw pooled features (B, D)."""
-        return nn.functional.normalize(self._encode(pixels_or_features) - self.center, dim=-1)
+        return nn.functional.normalize(self._seen(self._encode(pixels_or_features)), dim=-1)
 
     def forward(self, query: Tensor, texts: Texts, target: Tensor) -> tuple[Tensor, Tensor]:
         """Query and target vectors of a training batch: one call, as wrappers for many workers want it."""
@@ -143,7 +152,8 @@ class ComposedRetriever(nn.Module):
     @property
     def target_fingerprint(self) -> str:
         """Hash of everything that target vectors depend on."""
-        return module_fingerprint(self.video, settings(self.video.config), self.center.tolist())
+        parts = self.video if self.head is None else nn.ModuleDict({"video": self.video, "head": self.head})
+        return module_fingerprint(parts, settings(self.video.config), self.center.tolist())
 
     def save(self, place: Place) -> None:
         """Write the retriever, its video encoder included, into the folder `place`."""
@@ -203,8 +213,33 @@ class ComposedRetriever(nn.Module):
         return video, self.text(texts) if self.text is not None else None
 
     def _query_video(self, pixels_or_features: Tensor) -> Tensor:
-        video_BD = self._encode(pixels_or_features) - self.center
+        if self.config.query_frames == "middle":
+            frames_BTD = self.video(pixels_or_features) if pixels_or_features.ndim == 5 else pixels_or_features
+            pixels_or_features = frames_BTD[:, frames_BTD.shape[1] // 2]
+        video_BD = self._seen(self._encode(pixels_or_features))
         return nn.functional.normalize(video_BD, dim=-1) if self.config.query_video == "unit" else video_BD
+
+    def _seen(self, video_BD: Tensor) -> Tensor:
+        """Raw vectors around their centre, through the head where there is one."""
+        video_BD = video_BD - self.center
+        return video_BD if self.head is None else self.head(video_BD)
+
+
+class VideoHead(nn.Module):
+    """x + W2 relu(W1 x / |x|) |x|: what the video vectors lack of the space that queries are compared in.
+
+    At the start W2 is zero, so that training begins where the frozen vectors are.
+    """
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, video_BD: Tensor) -> Tensor:
+        length_B1 = video_BD.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        return video_BD + length_B1 * self.outer(self.inner(video_BD / length_B1).relu())
 
 
 def build_retriever(cfg_model: DictConfig, video: VideoEncoder, fusion: Kind | None = None) -> ComposedRetriever:
@@ -221,7 +256,12 @@ def build_retriever(cfg_model: DictConfig, video: VideoEncoder, fusion: Kind | N
     config: FusionConfig = build(cfg_model.fusion)
     module = build_fusion(replace(config, kind=fusion) if fusion else config, video.dim)
     text = build_text(build(cfg_model.text), video.dim) if module.needs_text else None
-    prepared = RetrieverConfig(center=cfg_model.center, query_video=cfg_model.query_video)
+    prepared = RetrieverConfig(
+        center=cfg_model.center,
+        query_video=cfg_model.query_video,
+        query_frames=cfg_model.get("query_frames", "all"),
+        head=cfg_model.get("head"),
+    )
     return ComposedRetriever(prepared, video.requires_grad_(False), text, module)
 
 

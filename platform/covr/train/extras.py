@@ -17,7 +17,7 @@ from covr.models import ComposedRetriever
 from covr.models.joint import JointRetriever
 from covr.storage import Place
 
-EXTRAS = ("descriptions", "scores")
+EXTRAS = ("descriptions", "scores", "target_descriptions")
 """Names of the keyword arguments, and of what a batch holds for them."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -18,9 +19,10 @@ from covr.evaluate.queries import Queries
 from covr.job import Job
 from covr.losses import WeightedTargets
 from covr.models import ComposedRetriever, build_retriever, load_video
-from covr.models.folder import load_exactly
+from covr.models.folder import RERANK, load_exactly
 from covr.models.fusion import Kind
 from covr.models.joint import JointRetriever
+from covr.models.joint.store import joint_on_video
 from covr.models.text.words import Vocabulary
 from covr.models.video.encoder import VideoEncoder
 from covr.models.video.stored import contents
@@ -28,13 +30,18 @@ from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.storage.place import fingerprint
 from covr.tracking import RunLogger
-from covr.train.fit import fit
+from covr.train.fit import Watch, fit
+from covr.train.loop import MakeTask
 from covr.train.recipe import Recipe
+from covr.train.task import Shard
 from covr.train.triplets import TripletTask
 from covr.train.vector_files import pooled_file, side_files
 from covr.train.workers import Workers
 
-DECISIVE = ("text", "fusion", "center", "query_video", "loss", "loss_terms", "optimizer", "scheduler", "finetune")
+DECISIVE = (
+    *("text", "fusion", "joint", "center", "query_video", "query_frames", "head"),
+    *("loss", "loss_terms", "optimizer", "scheduler", "finetune", "rerank", "skip"),
+)
 """The parts of `model` that a trained row depends on, beside its starting weights."""
 CHANCE = "chance"  # nothing to train
 MAIN = "composed"
@@ -50,10 +57,11 @@ LACKING = {"text-only": "fusion", "video-only": "text"}
 """What a row has no weights of."""
 
 
-def finetune(job: Job) -> dict[str, Any]:
-    """Train each row of `cfg.rows` and save it as `retrievers/<row>/`.
+def finetune(job: Job, name: str = MAIN, watch: Watch | None = None) -> dict[str, Any]:
+    """Train each row of `cfg.rows` and save it as `retrievers/<row>/`; the configured one under another name if given.
 
-    `average` has nothing of its own to train: its text side is that of `text-only`.
+    `average` has nothing of its own to train: its text side is that of `text-only`. `watch` is called with each
+    validation (see `fit`).
 
     Raises:
         UserError: an unknown row, or a step before this one was not run.
@@ -66,22 +74,39 @@ def finetune(job: Job) -> dict[str, Any]:
     model_place = job.root / "pretrain" / "model"
     if not model_place.is_dir():
         raise UserError("there is no stage-1 encoder", str(model_place), "run jobs/pretrain.py first")
-    if "joint" in job.cfg.model:
-        return {MAIN: _joint(job, rows, ComposedRetriever.load(model_place))}
-    if not job.cfg.model.finetune.max_epochs:
-        return {row: _as_it_is(job, row, _given(job.cfg.model, FUSION_OF[row], model_place)) for row in rows}
+    joint = "joint" in job.cfg.model
+    if joint and rows != [MAIN]:
+        raise UserError("a joint model is one row", f"rows={job.cfg.rows}", f"set rows=[{MAIN},{CHANCE}]")
+    if joint and "video" not in job.cfg.model:
+        return {name: _joint(job, name, partial(ComposedRetriever.load, model_place))}
+    if not joint and not job.cfg.model.finetune.max_epochs:
+        return {
+            called: _as_it_is(job, called, _given(job.cfg.model, FUSION_OF[row], model_place))
+            for row, called in ((row, name if row == MAIN else row) for row in rows)
+        }
     video = load_video(model_place)
     lacking = refused(job.root, video.fingerprint())
     queries = _queries(job.root, lacking)
+    if joint:
+        return {name: _joint(job, name, partial(_on_video, job.cfg.model, model_place), video)}
     inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": video.fingerprint()}
-    if job.cfg.model.ckpt.path is not None:
-        inputs["start"] = ComposedRetriever.load(job.cfg.model.ckpt.path).fingerprint
+    start = _row_or_place(job, job.cfg.model.ckpt.path)
+    if start is not None:
+        inputs["start"] = ComposedRetriever.load(start).fingerprint
+    if job.cfg.model.get("rerank") is not None:
+        if job.cfg.model.rerank.retriever is None:
+            raise UserError("the second stage is needed", "model.rerank.retriever", "give a retriever's folder")
+        inputs["rerank"] = ComposedRetriever.load(_row_or_place(job, job.cfg.model.rerank.retriever)).fingerprint
     trained = sorted((row for row in rows if row != "average"), key=list(FUSION_OF).index)
     vectors, known = partial(pooled_file, job.root, queries, video), _vocabulary(queries[0])
-    results = {}
-    for row in trained:
-        new = partial(_retriever, job.cfg.model, FUSION_OF[row], model_place)
-        results[row] = _train(job, row, new, vectors, known, lacking, inputs)
+    if job.cfg.model.get("query_frames", "all") == "middle":
+        sides = SideFeatures(job.root, build_retriever(job.cfg.model, video))
+        vectors = partial(side_files, job.root, queries, sides)
+    builders = {row: partial(_retriever, job.cfg.model, FUSION_OF[row], model_place, start) for row in trained}
+    results = {
+        called: _train(job, called, builders[row], vectors, known, lacking, inputs, watch)
+        for row, called in ((row, name if row == MAIN else row) for row in trained)
+    }
     if "average" in rows:
         results["average"] = _average(job, video, known)
     return results
@@ -95,6 +120,7 @@ def _train(
     known: Vocabulary,
     lacking: frozenset[str],
     inputs: dict[str, str],
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train one row; `write_vectors` gives the files of features that `TripletTask` reads, `known` stands beside it."""
     model, out = job.cfg.model, job.root / "retrievers" / row
@@ -108,7 +134,7 @@ def _train(
         if model.loss_terms.get("captions"):
             captions = Place(model.loss_terms.captions)
             inputs["captions"] = captions.sha256() if captions.exists() else "none"
-    multimodal = list(model.loss_terms.multimodal) if "si_tm" in terms else []
+    multimodal = list(model.loss_terms.get("multimodal") or []) if "si_tm" in terms else []
     if multimodal:
         inputs = {**inputs, "multimodal": contents(multimodal)}
     settings = {
@@ -121,7 +147,7 @@ def _train(
 
     def work(run: RunLogger) -> dict[str, Any]:
         workers = Workers.from_config(job.cfg.trainer, connect(job.cfg.machine), data_cpus=0)
-        make_task = partial(
+        make_task: MakeTask = partial(
             TripletTask,
             build=build_retriever,
             loss=WeightedTargets(build(model.loss), terms),
@@ -131,8 +157,21 @@ def _train(
             captions=captions,
             multimodal=multimodal,
             out=out,
+            mask_right=model.finetune.get("mask_right", True),
         )
-        trained = fit(
+        if "finetune" in model.get("skip", ()):
+            result = make_task(Shard(rank=0, world=1, device=torch.device("cpu"), data_cpus=0)).finish()
+        else:
+            result = trained(run, workers, make_task)
+        (out / RERANK).remove()
+        if model.get("rerank") is not None:
+            ComposedRetriever.load(_row_or_place(job, model.rerank.retriever)).save(out / RERANK)
+            (out / RERANK / "top_n.json").write_json(model.rerank.top_n)
+        known.write(out)
+        return {**result, "devices": workers.devices}
+
+    def trained(run: RunLogger, workers: Workers, make_task: MakeTask) -> dict[str, Any]:
+        return fit(
             make_task,
             recipe=Recipe(
                 max_epochs=model.finetune.max_epochs,
@@ -154,9 +193,8 @@ def _train(
             logger=run,
             checkpoints=job.root / "finetune" / "checkpoints" / row,
             name=fingerprint(settings, inputs)[:16],
+            watch=watch,
         )
-        known.write(out)
-        return trained
 
     return job.step(f"finetune/{row}", settings=settings, inputs=inputs, outputs=[out / "config.json"], work=work)
 
@@ -164,12 +202,13 @@ def _train(
 def _loss_terms(model: DictConfig) -> dict[str, float]:
     """Weights of the targets that the rows are trained against, those of weight 0 left out."""
     terms = {name: weight for name, weight in _plain(model.loss_terms).items() if weight and name not in TARGET_FILES}
+    two_targets = "video" in model and str(model.get("joint", {}).get("_target_")).endswith(".ECDEConfig")
     for name in terms:
         if name not in ("si_ti", "si_tc", "si_tm"):
             raise UserError("stage 2 has no such target", f"model.loss_terms.{name}", "set it to 0")
     if "si_ti" not in terms:
         raise UserError("stage 2 needs the clips as targets", "model.loss_terms.si_ti", "give it a weight above 0")
-    if "si_tm" in terms and not model.loss_terms.get("multimodal"):
+    if "si_tm" in terms and not (two_targets or model.loss_terms.get("multimodal")):
         raise UserError(
             "the multimodal targets of model.loss_terms.si_tm are needed",
             "model.loss_terms.multimodal",
@@ -184,22 +223,45 @@ def _lr_scale(model: DictConfig, row: str) -> dict[str, float]:
     return {name: scale for name, scale in scales.items() if name.split(".")[0] != LACKING.get(row)}
 
 
-def _joint(job: Job, rows: list[str], start: JointRetriever) -> dict[str, Any]:
-    """Train the joint model from what is stored of the clips, or take it as it is where nothing is to be trained."""
-    if rows != [MAIN]:
-        raise UserError("a joint model is one row", f"rows={job.cfg.rows}", f"set rows=[{MAIN},{CHANCE}]")
-    if not (job.cfg.model.finetune.max_epochs and any(value.requires_grad for value in start.parameters())):
-        return _as_it_is(job, MAIN, start)
+def _on_video(model: DictConfig, video: Place) -> JointRetriever:
+    return joint_on_video(model, load_video(video))
+
+
+def _row_or_place(job: Job, path: str | None) -> Any:
+    """A retriever by its place, or as `row:NAME` among those trained in this root."""
+    if path is None or not path.startswith("row:"):
+        return path
+    row = path.removeprefix("row:")
+    place = job.root / "retrievers" / row
+    if not (place / "config.json").exists():
+        raise UserError(
+            f"this row starts from the row {row!r}", str(place), "train that one first, or all by jobs/table.py"
+        )
+    return place
+
+
+def _joint(job: Job, name: str, build: Callable[[], Any], video: VideoEncoder | None = None) -> dict[str, Any]:
+    """Train the joint model from what is stored of the clips, or take it as it is where nothing is to be trained.
+
+    Args:
+        video: the stage-1 encoder that it is built on, where it is.
+    """
+    start: JointRetriever = build()
+    learns = job.cfg.model.finetune.max_epochs and any(value.requires_grad for value in start.parameters())
+    if video is None and not learns:
+        return _as_it_is(job, name, start)
     start.check_trained_from_features()
     features = SideFeatures(job.root, start)
     lacking = frozenset[str]().union(*(refused(job.root, encoder) for encoder in features.encoders))
     queries = _queries(job.root, lacking)
-    inputs = {"triplets": fingerprint(*(split.origin for split in queries)), "encoder": start.fingerprint}
+    inputs = {
+        "triplets": fingerprint(*(split.origin for split in queries)),
+        "encoder": start.fingerprint if video is None else video.fingerprint(),
+    }
     if start.train().needs.query_description is not None:
         inputs["texts"] = TableStore(job.root / "tables" / "texts", "texts").content_fingerprint()
     vectors = partial(side_files, job.root, queries, features)
-    load = partial(ComposedRetriever.load, job.root / "pretrain" / "model")
-    return _train(job, MAIN, load, vectors, _vocabulary(queries[0]), lacking, inputs)
+    return _train(job, name, build, vectors, _vocabulary(queries[0]), lacking, inputs)
 
 
 def _queries(root: Place, lacking: frozenset[str]) -> list[Queries]:
@@ -231,7 +293,8 @@ def _given(model: DictConfig, fusion: Kind | None, video: Place) -> ComposedRetr
     if model.ckpt.path is None:
         fix = "give the folder of a trained one: model.ckpt.path=OUT/retrievers/composed"
         raise UserError("nothing is to be trained, and no retriever is given", "model.finetune.max_epochs=0", fix)
-    retriever, start = _retriever(model, fusion, video), ComposedRetriever.load(model.ckpt.path)
+    start = ComposedRetriever.load(model.ckpt.path)
+    retriever = _retriever(model, fusion, video, model.ckpt.path)
     kind = retriever.fusion.config.kind
     if kind != start.fusion.config.kind and any(True for _ in retriever.fusion.parameters()):
         fix = f"set rows=[{MAIN}], or give a retriever of this kind"
@@ -264,14 +327,14 @@ def _average(job: Job, video: VideoEncoder, known: Vocabulary) -> dict[str, Any]
     )
 
 
-def _retriever(model: DictConfig, fusion: Kind | None, video: Place) -> ComposedRetriever:
-    """A new retriever around the stage-1 encoder, started from `model.ckpt.path` where one is given."""
+def _retriever(model: DictConfig, fusion: Kind | None, video: Place, place: Place | str | None) -> ComposedRetriever:
+    """A new retriever around the stage-1 encoder, started from the one at `place` where one is given."""
     retriever = build_retriever(model, load_video(video), fusion)
-    if model.ckpt.path is not None:
-        start = ComposedRetriever.load(model.ckpt.path)
-        _load_part(retriever.text, start.text, model.ckpt.path)
+    if place is not None:
+        start = ComposedRetriever.load(place)
+        _load_part(retriever.text, start.text, str(place))
         if retriever.fusion.config.kind == start.fusion.config.kind:
-            _load_part(retriever.fusion, start.fusion, model.ckpt.path)
+            _load_part(retriever.fusion, start.fusion, str(place))
     return retriever
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
 from functools import partial
@@ -25,9 +26,18 @@ from covr.train.progress import Progress
 from covr.train.recipe import Recipe
 from covr.train.workers import Workers
 
+Watch = Callable[[dict[str, float]], None]
+
 
 def fit(
-    make_task: MakeTask, *, recipe: Recipe, workers: Workers, logger: RunLogger, checkpoints: Place, name: str
+    make_task: MakeTask,
+    *,
+    recipe: Recipe,
+    workers: Workers,
+    logger: RunLogger,
+    checkpoints: Place,
+    name: str,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train to the end, from the last checkpoint below `checkpoints` of a run of the same `name` if there is one.
 
@@ -39,6 +49,7 @@ def fit(
         checkpoints: a folder for the state of training runs.
         name: names the run; a fingerprint of everything that decides the result. Runs of other names are removed
             once this one has ended.
+        watch: called in this process with each validation: the primary metric, and `epoch`.
 
     Returns:
         The task's result with `best` (validation), `steps` and `rows_per_s`.
@@ -70,7 +81,7 @@ def fit(
     starts = workers.max_failures
     while True:
         try:
-            result = _run(make_trainer(), progress)
+            result = _run(make_trainer(), progress, watch)
             break
         except TrainingFailedError as error:
             if starts and _lost_at_start(error):
@@ -87,7 +98,7 @@ def fit(
     return result
 
 
-def _run(trainer: Any, progress: Any) -> dict[str, Any] | None:
+def _run(trainer: Any, progress: Any, watch: Watch | None) -> dict[str, Any] | None:
     """What rank 0 returned; the driver's own thread prints, and so stays open to Ctrl-C."""
     outcome: Future = Future()
 
@@ -107,6 +118,9 @@ def _run(trainer: Any, progress: Any) -> dict[str, Any] | None:
         finally:
             for line in ray.get(progress.take.remote()):
                 say(line)
+            if watch is not None:
+                for metrics in ray.get(progress.take_validated.remote()):
+                    watch(metrics)
 
 
 def _lost_at_start(error: TrainingFailedError) -> bool:

@@ -97,7 +97,9 @@ class Loop:
             data_cpus=self.workers.data_cpus,
         )
         torch.manual_seed(self.recipe.seed)
+        began = time.monotonic()
         self.task = assignment.make_task(self.shard)
+        self.prepared_s = time.monotonic() - began
         self.order = Order(num_rows=self.task.num_rows, batch_size=self.recipe.batch_size, seed=self.recipe.seed)
         self.num_steps = self.order.steps_per_epoch * self.recipe.max_epochs
         self.task.model.to(self.shard.device)
@@ -157,7 +159,13 @@ class Loop:
             result = self.task.finish() if lead else {}
         self._agree(0.0)  # nobody leaves while rank 0 is still saving
         rate = self.num_steps * self.recipe.batch_size / max(self.state.seconds, 1e-9)
-        return {**result, "best": self.state.best, "steps": self.num_steps, "rows_per_s": round(rate, 1)}
+        return {
+            **result,
+            "best": self.state.best,
+            "steps": self.num_steps,
+            "rows_per_s": round(rate, 1),
+            "seconds": round(self.prepared_s + self.state.seconds, 3),
+        }
 
     def _agree(self, value: torch.Tensor | float) -> float:
         """The sum of a number over all ranks; also the point where they wait for each other."""
@@ -181,6 +189,8 @@ class Loop:
             if value > self.state.best.get(self.task.primary, -math.inf):
                 self.state.best = {self.task.primary: value, "step": self.state.step}
             metrics |= {f"best/{name}": best for name, best in self.state.best.items() if name in metrics}
+            if self.task.primary in metrics:
+                self.progress.validated.remote({self.task.primary: value, "epoch": epoch})
         shown = "".join(f"  {name} {value:.4g}" for name, value in metrics.items() if not name.startswith("best/"))
         line = f"  epoch {epoch}/{self.recipe.max_epochs}  loss {loss:.4f}{shown}  [dim]{rate:.0f} rows/s[/dim]"
         self.progress.say.remote(line)

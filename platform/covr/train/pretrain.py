@@ -40,12 +40,13 @@ def pretrain(job: Job) -> dict[str, Any]:
         {top1, top5, attributes} on {split} (test, or val where there is no test), {encoder} (fingerprint),
         {rows_per_s, steps, best, fingerprint}.
 
-    A joint model has no stage 1: see `start_joint`.
+    A joint model has no stage 1 (see `start_joint`), unless it is built on a video encoder; with
+    `model.skip=[pretrain]` the encoder stays as it starts.
 
     Raises:
         UserError: ingest was not run, the clips have no labels, or the loss diverged.
     """
-    if "joint" in job.cfg.model:
+    if "joint" in job.cfg.model and "video" not in job.cfg.model:
         return start_joint(job)
     model, out = job.cfg.model, job.root / "pretrain"
     torch.manual_seed(job.cfg.seed)  # as each worker does, so that random parts, if any, are those that are trained
@@ -62,11 +63,17 @@ def pretrain(job: Job) -> dict[str, Any]:
         "init": model.init,
         **{part: OmegaConf.to_container(model[part], resolve=True) for part in ("video", "pretrain")},
     }
+    if "pretrain" in model.get("skip", ()):
+        settings["skip"] = True
     inputs = {"clips": table.content_fingerprint()}
     if model.init != "scratch":
         inputs["start"] = encoder.fingerprint()
 
     def work(run: RunLogger) -> dict[str, Any]:
+        if "pretrain" in model.get("skip", ()):
+            (out / "confusion.json").remove()
+            save_video(encoder, out / "model")
+            return {"encoder": encoder.fingerprint()}
         if not clips["label"].drop_null():
             return _as_it_is(job, encoder)
         cluster = connect(job.cfg.machine)
@@ -88,7 +95,8 @@ def pretrain(job: Job) -> dict[str, Any]:
             seed=job.cfg.seed,
         )
         name = fingerprint(settings, inputs)[:16]
-        return fit(make_task, recipe=recipe, workers=workers, logger=run, checkpoints=out / "checkpoints", name=name)
+        found = fit(make_task, recipe=recipe, workers=workers, logger=run, checkpoints=out / "checkpoints", name=name)
+        return {**found, "devices": workers.devices}
 
     return job.step("pretrain", settings=settings, inputs=inputs, outputs=[out / "model" / "config.json"], work=work)
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
+from covr.embed.read import texts_about
 from covr.errors import UserError
 from covr.evaluate.answers import answers
 from covr.evaluate.metrics import PRIMARY, per_query, percent
@@ -28,6 +29,7 @@ from covr.train.extras import EXTRAS, Extras
 from covr.train.fixed_targets import caption_vectors, multimodal_vectors
 from covr.train.order import Order
 from covr.train.task import Shard
+from covr.train.textstates import remember
 from covr.train.vectors import Vectors
 
 INPUTS = ("query", "texts", "target")
@@ -80,6 +82,7 @@ class TripletTask:
         refused: clips without a vector, see `covr.embed.refused`; triplets do without them.
         captions: a table of the captions' vectors; None: the model reads them before any training.
         multimodal: files of the multimodal readings, see `covr.train.fixed_targets`.
+        mask_right: whether what else is right for a row is kept from being its negative (published: it is not).
     """
 
     primary = PRIMARY
@@ -97,8 +100,9 @@ class TripletTask:
         refused: frozenset[str] = frozenset(),
         captions: Place | None = None,
         multimodal: Sequence[str] = (),
+        mask_right: bool = True,
     ) -> None:
-        self.shard, self._loss, self._out = shard, loss, out
+        self.shard, self._loss, self._out, self._mask_right = shard, loss, out, mask_right
         self.vectors = Vectors(vectors)
         self.query_vectors = self.vectors if query_vectors is None else Vectors(query_vectors)
         self.train, self.val = Queries.to_train(root, refused)
@@ -112,18 +116,24 @@ class TripletTask:
         asking = [clip for split in splits for clip in split.triplets["query_clip"].to_pylist()]
         self.extras = Extras(root, self.retriever, triplets, asking, self.vectors.values.shape[1:])
         if isinstance(self.retriever, ComposedRetriever):
-            self._prepare(self.retriever)
+            self._prepare(self.retriever, root)
+        else:
+            self.retriever.set_center(torch.from_numpy(self.vectors.values[np.unique(self.right.clips)]))
+        own = "si_tm" in loss.weights and not multimodal  # the model makes its second target itself
+        self._read_of_targets = self._descriptions(root) if own else None
         self.fixed_targets = self._fixed_targets(root, loss.weights, captions, multimodal)
         self.model: nn.Module = self.retriever
 
-    def _prepare(self, retriever: ComposedRetriever) -> None:
+    def _prepare(self, retriever: ComposedRetriever, root: Place) -> None:
         """What is computed once of the training set: the mean vector, and what frozen text layers give."""
-        seen = np.unique(np.concatenate([self.query_clips, self.right.clips]))
-        retriever.set_center(torch.from_numpy(self.vectors.values[seen]))
+        seen = self.right.clips
+        if self.query_vectors is self.vectors:
+            seen = np.concatenate([self.query_clips, seen])
+        retriever.set_center(torch.from_numpy(self.vectors.values[np.unique(seen)]))
         if retriever.text is not None:
             texts = {text for wordings in self.wordings for text in wordings}
             asked = () if self.val is None else self.val.texts()
-            retriever.text.to(self.shard.device).remember(sorted(texts.union(asked)))
+            remember(retriever.text.to(self.shard.device), sorted(texts.union(asked)), root)
 
     def batches(self, order: Order, first: int, last: int) -> Iterator[dict[str, Any]]:
         for step in range(first, last):
@@ -143,20 +153,28 @@ class TripletTask:
                 "texts": texts,
                 "target": torch.from_numpy(self.vectors.values[targets[part]]),
                 **self.extras.of_batch(local, chosen[part] == 0),
-                # Row i and column j: is target j right for query i, and is target i right for query j?
-                "positives_rows": torch.from_numpy(self.right.include(local[:, None], targets, labels)),
-                "positives_columns": torch.from_numpy(
-                    self.right.include(rows, targets[part][:, None], labels[part][:, None])
-                ),
+                **(self._positives(local, rows, targets, labels, part) if self._mask_right else {}),
                 "valid": torch.from_numpy(padded.valid),
                 "offset": part.start,
             }
+            if self._read_of_targets is not None:
+                made["target_descriptions"] = [self._read_of_targets[target] for target in targets[part]]
             yield made | {name: vectors_CD[targets[part]] for name, vectors_CD in self.fixed_targets.items()}
+
+    def _positives(
+        self, local: np.ndarray, rows: np.ndarray, targets: np.ndarray, labels: np.ndarray, part: slice
+    ) -> dict[str, Tensor]:
+        """Row i and column j: is target j right for query i, and is target i right for query j?"""
+        columns = self.right.include(rows, targets[part][:, None], labels[part][:, None])
+        return {
+            "positives_rows": torch.from_numpy(self.right.include(local[:, None], targets, labels)),
+            "positives_columns": torch.from_numpy(columns),
+        }
 
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
         extras = {name: batch[name] for name in EXTRAS if name in batch}
-        query_LD, target_LD = model(batch["query"], batch["texts"], batch["target"], **extras)
-        return {"query": query_LD, "target": target_LD}
+        found = model(batch["query"], batch["texts"], batch["target"], **extras)
+        return dict(zip(("query", "target", "multimodal"), found, strict=False))
 
     def chunks(self, batch: dict[str, Any], rows: int) -> list[dict[str, Any]]:
         return [
@@ -167,14 +185,16 @@ class TripletTask:
     def loss(self, outputs: dict[str, Tensor], batch: dict[str, Any]) -> Tensor:
         query_LD = outputs["query"].float()
         targets = {"si_ti": outputs["target"].float(), **{name: batch[name] for name in self.fixed_targets}}
+        if "multimodal" in outputs:
+            targets["si_tm"] = outputs["multimodal"].float()
         return self._loss.local(
             query_LD,
             targets,
             gather_rows(query_LD),
             {name: gather_rows(target_LD) for name, target_LD in targets.items()},
             batch["offset"],
-            batch["positives_rows"],
-            batch["positives_columns"],
+            batch.get("positives_rows"),
+            batch.get("positives_columns"),
             batch["valid"],
         )
 
@@ -212,6 +232,11 @@ class TripletTask:
         with torch.inference_mode():
             return {**marks, **self.validate()}
 
+    def _descriptions(self, root: Place) -> dict[int, str]:
+        """What ECDE's second target reads of each right answer, by its row."""
+        clip_ids = sorted(set(right_targets(self.train.triplets).flatten().to_pylist()))
+        return dict(zip(self.vectors.rows(clip_ids), texts_about(root, clip_ids, "description"), strict=True))
+
     def _fixed_targets(
         self, root: Place, terms: Collection[str], captions: Place | None, multimodal: Sequence[str]
     ) -> dict[str, Tensor]:
@@ -225,7 +250,7 @@ class TripletTask:
                 raise UserError("captions need a text encoder", "model.loss_terms.si_tc", "set it to 0 for this fusion")
             retriever.to(self.shard.device).eval()
             found["si_tc"] = caption_vectors(root, embed, clip_ids, captions)
-        if "si_tm" in terms:
+        if "si_tm" in terms and multimodal:
             dim = retriever.video.dim if isinstance(retriever, ComposedRetriever) else retriever.dim
             found["si_tm"] = multimodal_vectors(multimodal, clip_ids, dim)
         rows = torch.from_numpy(self.vectors.rows(clip_ids))

@@ -17,13 +17,15 @@ class Vectors:
     """Raw features of clips, read where they lie.
 
     Attributes:
+        clip_ids: N, in the order of the values.
         values: float32 (N, ...), memory-mapped from a local place, else in memory; not to be written to.
     """
 
     def __init__(self, place: Place) -> None:
         source = pa.memory_map(str(place.local())) if place.is_local else pa.BufferReader(place.read_bytes())
         table = pa.ipc.open_file(source).read_all().combine_chunks()
-        self._rows = {clip_id: row for row, clip_id in enumerate(table["clip_id"].to_pylist())}
+        self.clip_ids: list[str] = table["clip_id"].to_pylist()
+        self._rows = {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
         flat = table["value"].chunk(0).flatten().to_numpy(zero_copy_only=True)
         self.values = flat.reshape(len(table), *json.loads(table.schema.metadata[b"shape"]))
 

@@ -54,6 +54,11 @@ class Workers:
             if getattr(self, name) < 1:
                 raise UserError("must be at least 1", f"trainer.{name}={getattr(self, name)}", "give 1 or more")
 
+    @property
+    def devices(self) -> int:
+        """GPUs, or CPU threads where there are none, of all workers: what device-seconds are counted in."""
+        return self.num * (1 if self.use_gpu else self.threads)
+
     @classmethod
     def from_config(cls, trainer: DictConfig, cluster: Cluster, *, data_cpus: int) -> Workers:
         """The workers that the `trainer` options ask for on this cluster, each beside its `data_cpus`.

@@ -15,6 +15,7 @@ from covr.cluster.tasks import map_batches
 from covr.datasets.dataset import Dataset
 from covr.datasets.motions.clip import FPS, GENERATOR, SIZE, Clip, draw
 from covr.datasets.motions.composed import COMPOSER, SPLITS, compose
+from covr.datasets.motions.describe import WRITER, describe
 from covr.datasets.motions.render import encode, frames
 from covr.datasets.motions.sizes import SIZES
 from covr.errors import UserError
@@ -45,7 +46,7 @@ class Motions:
 
     @property
     def version(self) -> str:
-        return f"{GENERATOR}.{COMPOSER}"
+        return f"{GENERATOR}.{COMPOSER}.{WRITER}"
 
     def read(self, root: Place) -> Dataset:
         """Render what is missing below `root`/media, on the Ray cluster that this process has joined."""
@@ -77,13 +78,17 @@ class Motions:
             for (split, clip), uri, sha256 in zip(drawn, uris, hashes, strict=True)
         ]
         composed = compose(clips, size, self.seed)
-        captions = [
-            {"owner_id": clip["clip_id"], "kind": "caption", "text": clip["label"], "writer": "motions"}
-            for clip in clips
+        texts = [
+            {"owner_id": clip.clip_id, "kind": kind, "text": text, "writer": "motions"}
+            for _, clip in drawn
+            for kind, text in (
+                ("caption", str(clip.label)),
+                ("description", describe(clip.label, clip.clip_id, self.seed)),
+            )
         ]
         return Dataset(
             clips=tables.from_rows("clips", clips),
-            texts=tables.from_rows("texts", captions),
+            texts=tables.from_rows("texts", texts),
             triplets=tables.from_rows("triplets", composed.triplets),
             galleries=tables.from_rows("galleries", composed.galleries),
             quarantine=pa.Table.from_pylist([], schema=tables.QUARANTINE),

@@ -24,6 +24,7 @@ from covr.models.joint.encoder import JointEncoder
 from covr.models.sides import Encoder, Needs
 from covr.models.text.cleaning import Cleaning, clean
 from covr.models.text.tokenizer import BYTE_PAIRS_SIZE, VOCABULARY_SIZE, byte_pairs, is_cut, wordpiece
+from covr.models.video.aim import AIMConfig
 from covr.models.video.encoder import module_fingerprint
 from covr.storage import Place
 
@@ -49,6 +50,8 @@ class JointRetriever(nn.Module):
     query_parts: tuple[str, ...] = ()
     target_parts: tuple[str, ...] = ()
     target_options: tuple[str, ...] = ()
+    visual_encoder: Any
+    vision_proj: Any
 
     def __init__(self, config: Any, *, image_size: int, dim: int) -> None:
         super().__init__()
@@ -83,12 +86,30 @@ class JointRetriever(nn.Module):
     @property
     def query_encoder(self) -> Encoder | None:
         """Clips to the features of the query side; None where that reads no picture."""
-        return None if self.needs.query_feature is None else JointEncoder(self, "query")
+        if self.needs.query_feature is None:
+            return None
+        return self.visual_encoder if self.on_video else JointEncoder(self, "query")
 
     @property
     def target_encoder(self) -> Encoder:
         """Clips to the features of the target side."""
-        return JointEncoder(self, "target")
+        return self.visual_encoder if self.on_video else JointEncoder(self, "target")
+
+    @property
+    def on_video(self) -> bool:
+        """Whether a stage-1 video encoder stands in the place of the image encoder: the query then reads a vector of
+        each of its frames in the place of one frame's tokens, and what is stored of clips is that encoder's."""
+        return isinstance(getattr(self.config, "image", None), AIMConfig)
+
+    @torch.no_grad()
+    def set_center(self, frames_NTD: Tensor) -> None:
+        """On a video encoder: targets are its vectors around the mean of the training clips', as TF-CoVR has them.
+
+        In the published systems the projection of the picture comes trained, and this is of no effect.
+        """
+        if self.on_video:
+            torch.nn.init.eye_(self.vision_proj.weight)
+            self.vision_proj.bias.copy_(-frames_NTD.flatten(0, -2).mean(dim=0))
 
     def query_features(self, pixels_BTCHW: Tensor) -> Tensor:
         """Normalised pixels to what the features table keeps of a query clip, (B, ...)."""
@@ -118,6 +139,8 @@ class JointRetriever(nn.Module):
         frames = frames.to(self.mean.device)
         if frames.dtype != torch.uint8:
             return frames
+        if self.on_video:
+            return self.visual_encoder.preprocess(frames)
         return self.preprocess(frames, self.config.target_colours if target else "rgb")
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
@@ -139,7 +162,7 @@ class JointRetriever(nn.Module):
         target: Tensor,
         descriptions: Text | None = None,
         scores: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Query and target vectors of a training batch: one call, as wrappers for many workers want it."""
         return self.forward_query(query, texts, descriptions), self.forward_target(target, scores)
 

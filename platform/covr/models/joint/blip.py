@@ -17,16 +17,18 @@ from covr.errors import UserError
 from covr.models.fusion.combiner import Combiner
 from covr.models.image.vit import ImageConfig, blip_vit
 from covr.models.joint.base import JointRetriever, Text, middle
-from covr.models.joint.pooling import Pooling, pool_frames
+from covr.models.joint.pooling import Pooling, mean_frames, pool_frames
 from covr.models.sides import Feature, Needs
 from covr.models.text.med import MED, MEDConfig
+from covr.models.video.aim import AIM, AIMConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlipConfig:
     """Options of `BlipRetriever`; the defaults are BLIP-Large as CoVR uses it."""
 
-    image: ImageConfig = field(default_factory=ImageConfig)
+    image: ImageConfig | AIMConfig = field(default_factory=ImageConfig)
+    """The image encoder, or a stage-1 video encoder in its place (see `JointRetriever.on_video`)."""
     text: MEDConfig = field(default_factory=MEDConfig)
     projection_dim: int = 256
     """P, the width of the shared space."""
@@ -57,7 +59,7 @@ class BlipRetriever(JointRetriever):
 
     def __init__(self, config: BlipConfig) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)
-        self.visual_encoder = blip_vit(config.image)
+        self.visual_encoder = AIM(config.image) if isinstance(config.image, AIMConfig) else blip_vit(config.image)
         self.text_encoder = MED(config.text)
         self.vision_proj = nn.Linear(config.image.dim, config.projection_dim)
         self.text_proj = nn.Linear(config.text.dim, config.projection_dim)
@@ -73,7 +75,8 @@ class BlipRetriever(JointRetriever):
     def needs(self) -> Needs:
         features: dict[str, Feature | None] = {"text": None, "late-fusion": "frames"}
         query = self.config.query
-        return Needs(query_feature=features.get(query, "tokens"), query_text=query != "visual", target_feature="frames")
+        tokens: Feature = "frames" if self.on_video else "tokens"
+        return Needs(query_feature=features.get(query, tokens), query_text=query != "visual", target_feature="frames")
 
     @property
     def vocab_size(self) -> int:
@@ -107,7 +110,7 @@ class BlipRetriever(JointRetriever):
             UserError: features that are no tokens.
         """
         if frames.ndim == 5:
-            return self.image_tokens(middle(frames))
+            return self.visual_encoder(frames) if self.on_video else self.image_tokens(middle(frames))
         tokens_BNE = middle(frames) if frames.ndim == 4 else frames
         if tokens_BNE.ndim != 3 or tokens_BNE.shape[-1] != self.config.image.dim:
             raise UserError(
@@ -162,11 +165,14 @@ class BlipRetriever(JointRetriever):
         """Targets (B, P), of unit length.
 
         Args:
-            frames: normalised pixels (B, T, 3, H, W), frame vectors (B, T, P), or pooled vectors (B, P).
+            frames: normalised pixels (B, T, 3, H, W), frame vectors (B, T, P), raw ones (B, T, E) of a video encoder,
+                or pooled vectors (B, P).
             scores: (B, T), for pooling by scores.
         """
         if frames.ndim == 5:
-            frames = self.target_features(frames)
+            frames = self.visual_encoder(frames) if self.on_video else self.target_features(frames)
+        if frames.ndim == 3 and self.on_video:
+            return unit(mean_frames(self.vision_proj(frames)))
         if frames.ndim == 3:
             frames = pool_frames(unit(frames), self.config.target_pooling, scores)
         return unit(frames)

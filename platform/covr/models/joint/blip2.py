@@ -21,13 +21,16 @@ from covr.models.joint.blip import unit
 from covr.models.joint.pooling import Pooling, mean_frames, pool_frames
 from covr.models.sides import Feature, Needs
 from covr.models.text.qformer import QFormer, QFormerConfig
+from covr.models.video.aim import AIM, AIMConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blip2Config:
     """Options of `Blip2Retriever`; the defaults are BLIP-2 with EVA ViT-g as CoVR-2 uses it."""
 
-    image: ImageConfig = EVA_GIANT
+    image: ImageConfig | AIMConfig = EVA_GIANT
+    """The image encoder, or a stage-1 video encoder in its place (see `JointRetriever.on_video`): the targets are then
+    its vectors, because no Q-Former that was trained on pictures is there to read them."""
     qformer: QFormerConfig = field(default_factory=QFormerConfig)
     projection_dim: int = 256
     """P, the width of the shared space."""
@@ -62,10 +65,10 @@ class Blip2Retriever(JointRetriever):
 
     def __init__(self, config: Blip2Config) -> None:
         super().__init__(config, image_size=config.image.image_size, dim=config.projection_dim)
-        self.visual_encoder = eva_vit(config.image)
+        self.visual_encoder = AIM(config.image) if isinstance(config.image, AIMConfig) else eva_vit(config.image)
         self.ln_vision = nn.LayerNorm(config.image.dim)
         self.qformer = QFormer(config.qformer)
-        self.vision_proj = nn.Linear(config.qformer.dim, config.projection_dim)
+        self.vision_proj = nn.Linear(config.image.dim if self.on_video else config.qformer.dim, config.projection_dim)
         self.text_proj = nn.Linear(config.qformer.dim, config.projection_dim)
         self.combiner = Combiner(self.dim, *config.combiner) if config.query == "mlp" else None
         self.target_qformer = QFormer(config.qformer) if config.target_qformer == "frozen" else None
@@ -79,18 +82,23 @@ class Blip2Retriever(JointRetriever):
 
     @property
     def target_parts(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.on_video:
+            return ("visual_encoder", "vision_proj")
         qformer = "qformer" if self.target_qformer is None else "target_qformer"
         return ("visual_encoder", "ln_vision", qformer, "vision_proj")
 
     @property
     def query_parts(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.on_video:
+            return ("visual_encoder",)
         return self.target_parts if self.config.query == "mlp" else ("visual_encoder", "ln_vision")
 
     @property
     def needs(self) -> Needs:
         feature: dict[str, Feature | None] = {"text": None, "mlp": "frames"}
         query = self.config.query
-        return Needs(query_feature=feature.get(query, "tokens"), query_text=query != "visual", target_feature="frames")
+        tokens: Feature = "frames" if self.on_video else "tokens"
+        return Needs(query_feature=feature.get(query, tokens), query_text=query != "visual", target_feature="frames")
 
     @property
     def query_sampling(self) -> Sampling:
@@ -115,7 +123,7 @@ class Blip2Retriever(JointRetriever):
             "ln_vision.",
             "vision_proj.",
             "qformer.head.",
-            "qformer.embeddings.word_embeddings.",
+            *([] if self.on_video else ["qformer.embeddings.word_embeddings."]),  # random there, nothing to keep
             "target_qformer.",
         )
         visual = self.config.query == "visual"
@@ -137,6 +145,8 @@ class Blip2Retriever(JointRetriever):
         Raises:
             UserError: features that are no tokens.
         """
+        if self.on_video:  # one picture, whose tokens are the frames' vectors
+            return self.ln_vision(self.visual_encoder(frames) if frames.ndim == 5 else frames)[:, None]
         if self.config.query_frames == 1 and frames.ndim > 3:
             frames = middle(frames)[:, None]
         if frames.ndim == 5:
@@ -210,6 +220,8 @@ class Blip2Retriever(JointRetriever):
         return self._finish(self._mean_of_rows(frames, scores))
 
     def _mean_of_rows(self, frames: Tensor, scores: Tensor | None = None) -> Tensor:
+        if self.on_video:
+            return mean_frames(self.vision_proj(self.visual_encoder(frames) if frames.ndim == 5 else frames))
         if frames.ndim == 5:
             frames = self.target_features(frames)
         if frames.ndim == 4:

@@ -53,6 +53,21 @@ class ECDERetriever(BlipRetriever):
         share = self.config.description_share
         return (1 - share) * modification_BP + share * caption_BP
 
+    def forward(
+        self,
+        query: Tensor,
+        texts: Text,
+        target: Tensor,
+        descriptions: Text | None = None,
+        scores: Tensor | None = None,
+        target_descriptions: Text | None = None,
+    ) -> tuple[Tensor, ...]:
+        """As every joint model's, and the second target (B, P) where the targets' descriptions are given."""
+        found = super().forward(query, texts, target, descriptions, scores)
+        if target_descriptions is None:
+            return found
+        return (*found, self.multimodal_target(target[:, :, None], target_descriptions))
+
     def multimodal_target(self, tokens_BTNE: Tensor, description: Text) -> Tensor:
         """The second target (B, P): the target's description read with the tokens of all its frames."""
         ids_BL, mask_BL = self.tokenise(description, self.config.description_tokens, "none")

@@ -30,7 +30,7 @@ from covr.models.joint import (
 )
 from covr.models.retriever import ComposedRetriever
 from covr.models.sides import Encoder, Side
-from covr.models.video import load_video
+from covr.models.video import VideoEncoder, load_video
 from covr.storage import Place
 
 CONFIGS: dict[type[Any], type] = {
@@ -53,17 +53,15 @@ def build_joint(cfg_model: DictConfig) -> JointRetriever:
     Raises:
         UserError: no weights given, or weights that do not fit.
     """
-    config = build(cfg_model.joint)
-    kind = next(kind for kind, configuration in CONFIGS.items() if type(config) is configuration)
-    retriever = kind(config)
     if cfg_model.init == "scratch":
-        return retriever
-    if cfg_model.ckpt.path is None:
+        return _new(cfg_model)
+    if cfg_model.ckpt.path is None:  # before a network is built, which may take minutes
         raise UserError(
             f"the weights of {cfg_model.name} are needed",
             "model.ckpt.path",
             f"give a published checkpoint of the layout {cfg_model.layout}",
         )
+    retriever = _new(cfg_model)
     fill_published(retriever, cfg_model.layout, cfg_model.ckpt.path, fresh=cfg_model.fresh)
     if isinstance(retriever, TFCoVRRetriever) and retriever.video is not None:
         if cfg_model.ckpt.video is None:
@@ -74,6 +72,23 @@ def build_joint(cfg_model: DictConfig) -> JointRetriever:
     if isinstance(retriever, Blip2Retriever):
         retriever.fix_targets()
     return retriever
+
+
+def joint_on_video(cfg_model: DictConfig, video: VideoEncoder) -> JointRetriever:
+    """The joint model that `model` describes around a trained stage-1 encoder; the rest of it is random.
+
+    Raises:
+        UserError: the encoder is not the one that `model.joint.image` describes.
+    """
+    retriever = _new(cfg_model)
+    folder.load_exactly(retriever.visual_encoder, video.state_dict(), "model.joint.image is for another encoder")
+    return retriever
+
+
+def _new(cfg_model: DictConfig) -> JointRetriever:
+    config = build(cfg_model.joint)
+    kind = next(kind for kind, configuration in CONFIGS.items() if type(config) is configuration)
+    return kind(config)
 
 
 def load_sides(model: Place) -> dict[Side, Encoder]:

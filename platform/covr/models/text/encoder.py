@@ -146,7 +146,19 @@ class TextEncoder(nn.Module):
             chunk = distinct[start : start + 64]
             tokens = self.tokenize(chunk)
             for text, states_LH, mask_L in zip(chunk, self._lower(tokens), tokens["attention_mask"], strict=True):
-                self._remembered[text] = states_LH[mask_L.bool()].clone()
+                read_LH = states_LH[mask_L.bool()]
+                if self.config.train_layers == 0:  # nothing looks at single tokens any more
+                    read_LH = read_LH[:1] if self.config.pooling == "cls" else read_LH.mean(dim=0, keepdim=True)
+                self._remembered[text] = read_LH.clone()
+
+    @property
+    def remembered(self) -> dict[str, Tensor]:
+        """What the frozen layers gave, by clean text: (tokens, H), or (1, H) where all layers are frozen."""
+        return self._remembered
+
+    @remembered.setter
+    def remembered(self, known: dict[str, Tensor]) -> None:
+        self._remembered = known
 
     def train(self, mode: bool = True) -> TextEncoder:
         super().train(mode)

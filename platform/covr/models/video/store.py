@@ -16,6 +16,7 @@ from covr.errors import UserError
 from covr.models import folder
 from covr.models.video.aim import AIM, AIMConfig
 from covr.models.video.encoder import VideoEncoder, settings
+from covr.models.video.frames import FrameEncoder, FramesConfig
 from covr.models.video.stored import Stored, StoredConfig, contents
 from covr.models.weights import find_weights
 from covr.storage import Place
@@ -46,6 +47,8 @@ def restore_video(config: Mapping[str, Any], where: str) -> VideoEncoder:
     """An encoder, without its weights, from the configuration in a written folder."""
     if "contents" in config:
         return Stored(folder.restore(StoredConfig, config, where))
+    if "alone" in config:
+        return FrameEncoder(folder.restore(FramesConfig, config, where))
     return AIM(folder.restore(AIMConfig, config, where))
 
 
@@ -61,7 +64,13 @@ def build_video(cfg_model: DictConfig) -> AIM | Stored:
     config = build(cfg_model.video)
     if isinstance(config, StoredConfig):
         return Stored(replace(config, contents=contents(config.files)))
-    encoder = AIM(config)
+    if cfg_model.init == "pretrained" and config.weights is None:  # before a network is built, which takes a while
+        raise UserError(
+            "CLIP's image weights are needed",
+            "model.video.weights",
+            "give a checkpoint file, or a hub id such as timm/vit_base_patch16_clip_quickgelu_224.openai",
+        )
+    encoder = FrameEncoder(config) if isinstance(config, FramesConfig) else AIM(config)
     match cfg_model.init:
         case "scratch":
             pass
@@ -86,12 +95,7 @@ def _load_backbone(encoder: AIM) -> None:
 
 def _load_clip(encoder: AIM) -> None:
     source = encoder.config.weights
-    if source is None:
-        raise UserError(
-            "CLIP's image weights are needed",
-            "model.video.weights",
-            "give a checkpoint file, or a hub id such as timm/vit_base_patch16_clip_quickgelu_224.openai",
-        )
+    assert source is not None  # asked before
     published = read_checkpoint(find_weights(source, "model.video.weights")).tensors
     state = checkpoint_filter_fn(published, encoder.vit)  # OpenAI's and timm's names to timm's
     state = {name: tensor.float() for name, tensor in state.items() if not name.startswith("head.")}

@@ -1,0 +1,131 @@
+"""The result table as people look at it: for the terminal, and as one page that opens anywhere, offline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich import box
+from rich.table import Table
+
+from covr.evaluate import scores
+from covr.evaluate.metrics import PRIMARY
+from covr.evaluate.queries import Queries
+from covr.evaluate.show import bounds, number
+from covr.report import plots
+from covr.storage import Place
+from covr.table.markdown import KINDS, METRICS, told, two_at_once
+
+SHOWN = (PRIMARY, "R@1", "R@10")
+"""Columns for the terminal: 80 characters hold them."""
+DISAGREEMENTS = 5
+"""Queries shown of each kind: won, and lost."""
+
+
+def shown(results: Mapping[str, Any]) -> Table:
+    """`results.json` of a table for the terminal, a line for each row."""
+    rows = [row for row in results["rows"] if "metrics" in row]
+    title = f"{results['data']} · {results['split']} split · {rows[0]['queries']} queries · seeds {results['seeds']}"
+    absent = "\n".join(f"{row['row']}: {row['says']}" for row in results["rows"] if "says" in row)
+    found = Table(
+        title=title,
+        title_justify="left",
+        caption=absent or None,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    found.add_column("%", no_wrap=True)
+    for name in (*SHOWN, "95 %", "device-s"):
+        found.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        cost = "" if row["cost"] is None else f"{row['cost']['device_seconds']:.0f}"
+        values = (number(row, name) for name in SHOWN)
+        found.add_row(row["row"], *values, bounds(row["interval"][PRIMARY]), cost)
+    return found
+
+
+def page(root: Place, results: Mapping[str, Any]) -> bytes:
+    """table.html: bars, edit kinds, one change at a time, any row against any, cost, and who wins which queries.
+
+    Args:
+        root: storage root, with scores.parquet of the rows.
+        results: as in results.json.
+    """
+    rows = [row for row in results["rows"] if "metrics" in row]
+    templates = Environment(
+        loader=PackageLoader("covr.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.filters |= {"bounds": bounds, "told": told}
+    highest = max(row["interval"][PRIMARY][1] for row in rows)
+    html = templates.get_template("table.html.j2").render(
+        results=results,
+        rows=rows,
+        absent=[row for row in results["rows"] if "says" in row],
+        primary=PRIMARY,
+        metrics=METRICS,
+        kinds=KINDS,
+        two_at_once=two_at_once,
+        number=number,
+        bar=plots.bar,
+        full=min(100.0, 10.0 * np.ceil(highest / 10.0) or 10.0),
+        matrix={(pair["row"], pair["over"]): pair for pair in results["pairs"]},
+        scatter=scatter([row for row in rows if row["cost"]]),
+        disagreements=disagreements(root, results),
+    )
+    return html.encode()
+
+
+def scatter(rows: list[Mapping[str, Any]]) -> Markup:
+    """Cost against quality: device-seconds on a logarithmic axis, a dot for each row with its name as title."""
+    seconds = [max(1.0, row["cost"]["device_seconds"]) for row in rows]
+    low, high = math.log10(min(seconds, default=1.0)) - 0.1, math.log10(max(seconds, default=10.0)) + 0.1
+    parts = ['<svg class="plot" width="100%" height="260" role="img" aria-label="cost against quality">']
+    parts.append('<line class="axis" x1="0" x2="100%" y1="240" y2="240"/>')
+    for row, cost in zip(rows, seconds, strict=True):
+        x, value = 94 * (math.log10(cost) - low) / (high - low), row["metrics"][PRIMARY]
+        y = 235 - 2.2 * value
+        mark = "bar strong" if row["row"] == "ours" else "bar"
+        title = f"{row['row']}: {PRIMARY} {value:.1f}, {cost:.0f} device-seconds"
+        parts.append(f'<circle class="{mark}" cx="{x:.2f}%" cy="{y:.1f}" r="6"><title>{title}</title></circle>')
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def disagreements(root: Place, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each pair of rows that differ in one thing: queries that the first wins and the second loses, and the
+    reverse."""
+    file = root / scores.FILE
+    queries = Queries.read(root, results["split"])
+    asked = {row["query_id"]: row for row in queries.triplets.to_pylist()}
+    found = []
+    for effect in results["effects"]:
+        first, second = (scores.read(file.read_bytes(), effect[side], str(file)) for side in ("row", "over"))
+        difference_Q = first.values[PRIMARY] - second.values[PRIMARY]
+        order = np.argsort(-difference_Q, kind="stable")
+
+        def told_of(places: np.ndarray, ids: list[str] = first.query_ids, by: np.ndarray = difference_Q) -> list:
+            return [
+                {
+                    "text": asked[ids[place]]["modifications"][0],
+                    "pair": dict(asked[ids[place]]["tags"] or ()).get("pair") or asked[ids[place]]["target_label"],
+                    "difference": 100 * float(by[place]),
+                }
+                for place in places
+            ]
+
+        found.append(
+            {
+                "row": effect["row"],
+                "over": effect["over"],
+                "wins": int((difference_Q > 0).sum()),
+                "ties": int((difference_Q == 0).sum()),
+                "losses": int((difference_Q < 0).sum()),
+                "won": told_of(order[:DISAGREEMENTS][difference_Q[order[:DISAGREEMENTS]] > 0]),
+                "lost": told_of(order[::-1][:DISAGREEMENTS][difference_Q[order[::-1][:DISAGREEMENTS]] < 0]),
+            }
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Search for a better configuration of stage 2 (Ray Tune)."""
