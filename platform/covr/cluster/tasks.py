@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import ray
@@ -28,13 +29,17 @@ def map_batches(
     starts = range(0, len(items), batch)
     results: dict[int, list[Result]] = {}
     waiting: dict[Any, int] = {}
-    with progress(f"  {label}", len(items)) as advance:
-        for start in starts:
-            waiting[task.remote(items[start : start + batch])] = start
-            if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+    try:
+        with progress(f"  {label}", len(items)) as advance:
+            for start in starts:
+                waiting[task.remote(items[start : start + batch])] = start
+                if len(waiting) > 2 * ray.cluster_resources().get("CPU", 1):
+                    advance(_collect(waiting, results))
+            while waiting:
                 advance(_collect(waiting, results))
-        while waiting:
-            advance(_collect(waiting, results))
+    except Exception:
+        _let_end(waiting)
+        raise
     return [result for start in starts for result in results[start]]
 
 
@@ -43,3 +48,10 @@ def _collect(waiting: dict[Any, int], results: dict[int, list[Any]]) -> int:
     (task,), _ = ray.wait(list(waiting), num_returns=1)
     results[waiting.pop(task)] = found = ray.get(task)
     return len(found)
+
+
+def _let_end(tasks: Iterable[Any]) -> None:
+    """Look at what the others met too, often the same; Ray prints what nobody looked at, after the job's own line."""
+    for task in tasks:
+        with suppress(Exception):
+            ray.get(task)
