@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from covr.errors import UserError
 from covr.limits import LIMITS
@@ -74,6 +73,8 @@ class TextEncoder(nn.Module):
     """
 
     def __init__(self, config: TextConfig, dim: int) -> None:
+        from transformers import BertConfig, BertModel  # seconds, which whoever reads no text is spared
+
         super().__init__()
         self.config = config
         layout = BertConfig(
