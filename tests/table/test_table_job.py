@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_filter_and_rerank_orders_the_first_fifteen_by_text(root):
 def test_the_pages_name_rows_numbers_and_the_command(root, results):
     text, html = (root / "results.md").read_bytes().decode(), (root / "table.html").read_bytes().decode()
     ours = next(row for row in results["rows"] if row["row"] == "ours")
-    for page in (text, html):
+    for page in (text, unescape(html)):
         assert results["command"] in page
         assert f"{ours['metrics']['mAP@10']:.1f}" in page
         assert "weights not found" in page
