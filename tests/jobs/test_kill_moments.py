@@ -1,6 +1,7 @@
 """The pipeline with its driver, its decode workers and its training workers killed at random moments, ten times each.
 
-Whoever was killed, and with the same command again, the outcome is that of a calm run.
+Whoever was killed, and with the same command again, the outcome is that of a calm run. The driver's ten moments are in
+two pipelines, each killed and run again five times before it comes to its end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 import signal
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import calm_run
@@ -19,34 +21,33 @@ from worker_lives import WORKERS, Lives
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 AWAY = "trainer.logger.uri=http://127.0.0.1:9"  # test_kill.py looks into MLflow; here the journals are enough
-DRIVER_MOMENTS = 10
+DRIVER_PIPELINES, DRIVER_MOMENTS = 2, 5
 WORKER_PIPELINES = 5  # in each, two decode workers and two training workers are killed
 
 
-def moment(calm: Path, number: int) -> tuple[str, float]:
-    """A random moment of the number-th tenth of a calm run's work: the step, and seconds into it."""
-    seconds = {step: calm_run.record(step, calm)["seconds"] for step in RECORDS}
-    at = (number + random.Random(number).random()) / DRIVER_MOMENTS * sum(seconds.values())
-    for step, length in seconds.items():
-        if at < length:
-            return step, at
-        at -= length
-    raise AssertionError("beyond the end")
+def gaps(calm: Path, seed: int) -> list[float]:
+    """Seconds of work between the kills: their moments are uniform over the seconds that a calm run works."""
+    seconds = sum(calm_run.record(step, calm)["seconds"] for step in RECORDS)
+    moments = sorted(random.Random(seed).uniform(0, seconds) for _ in range(DRIVER_MOMENTS))
+    return [moment - before for before, moment in pairwise([0.0, *moments])]
 
 
-@pytest.mark.parametrize("number", range(DRIVER_MOMENTS))
-def test_driver_killed(calm, tmp_path, number):
-    step, after_s = moment(calm, number)
-    due: list[float] = []
+@pytest.mark.parametrize("seed", range(DRIVER_PIPELINES))
+def test_driver_killed(calm, tmp_path, seed):
+    hit = set()
+    for gap in gaps(calm, seed):
+        due: list[float] = []
 
-    def kill(process: subprocess.Popen, running: str) -> None:
-        if running == step and not due:
-            due.append(time.monotonic() + after_s)
-        if due and time.monotonic() >= due[0]:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        def kill(process: subprocess.Popen, running: str, gap: float = gap, due: list[float] = due) -> None:
+            if running and not due:
+                due.append(time.monotonic() + gap)
+            if due and time.monotonic() >= due[0]:
+                hit.add(running)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
-    assert calm_run.pipeline(tmp_path, kill, AWAY) == -signal.SIGKILL
+        assert calm_run.pipeline(tmp_path, kill, AWAY) == -signal.SIGKILL, calm_run.said(tmp_path)
+    assert len(hit) > 1, hit  # not all in one step
     assert calm_run.pipeline(tmp_path, lambda *_: None, AWAY) == 0, calm_run.said(tmp_path)
     calm_run.assert_same(calm, tmp_path)
 
