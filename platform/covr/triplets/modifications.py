@@ -93,7 +93,8 @@ def _phrase(name: str, source: str, target: str, rng: np.random.Generator) -> tu
     """A phrase for one changed attribute and its meaning."""
     if not {source, target} <= VALUES.get(name, {}).keys():
         said = {"name": name.replace("_", " "), "source": source, "target": target}
-        return PLAIN[rng.integers(len(PLAIN))].format(**said), target
+        plain = PLAIN if source != target else [phrase for phrase in PLAIN if "{source}" not in phrase]
+        return plain[rng.integers(len(plain))].format(**said), target
     choices = [(phrase, target) for phrase in VALUES[name][target]]
     if name == "side" and source != target:
         choices += [(phrase, "other") for phrase in OTHER_SIDE]

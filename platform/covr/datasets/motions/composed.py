@@ -14,8 +14,9 @@ from covr.errors import UserError
 from covr.report.console import say
 from covr.triplets.ceilings import oracle_map
 from covr.triplets.modifications import write
-from covr.triplets.pairs import Pair, hold_out, label_pairs, sample_evenly
+from covr.triplets.pairs import hold_out, label_pairs, sample_evenly
 from covr.triplets.rows import galleries, triplet
+from covr.triplets.unchanged import unchanged
 
 COMPOSER = 2
 """Raised when the same clips and seed give other queries."""
@@ -23,8 +24,7 @@ WORDINGS = 4
 HELD_OUT = 0.2
 """Share of the label pairs that only the test split asks for."""
 NOTHING_CHANGES = 8
-"""Clips of each label, in the train split, that are asked for with what they are already: else a model takes "to the
-left" for "to the other side", because no clip that goes left was ever asked for it."""
+"""Clips of each label, in the train split, that are asked for as they are."""
 MAX_CEILING = 0.2
 SPLITS = ("train", "val", "test")
 
@@ -68,30 +68,11 @@ def compose(clips: Sequence[Mapping[str, Any]], size: Size, seed: int) -> Compos
                 if split == "test":
                     meanings.append(wordings[0].meaning)
         if split == "train":
-            triplets += _unchanged(attributes, by_label, np.random.default_rng([seed, 2]))
+            triplets += unchanged(attributes, by_label, NOTHING_CHANGES, WORDINGS, np.random.default_rng([seed, 2]))
         members += galleries(split, [clip["clip_id"] for clip in clips if clip["split"] == split], triplets)
     test = [row for row in triplets if row["split"] == "test"]
     _check_ceilings(test, meanings, dict.fromkeys(attributes, size.test), size.measures)
     return Composed(triplets=triplets, galleries=members)
-
-
-def _unchanged(
-    attributes: Mapping[str, Mapping[str, str]],
-    by_label: Mapping[tuple[str, str], Sequence[str]],
-    rng: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """Train triplets whose text names a value that the query has: the other clips of its label are right."""
-    triplets = []
-    for label, values in attributes.items():
-        clips = by_label["train", label]
-        names = list(values) * NOTHING_CHANGES
-        for query, name in zip(rng.permutation(clips)[:NOTHING_CHANGES].tolist(), names, strict=False):
-            pair = Pair(source=label, target=label, changed=(name,))
-            texts = [wording.text for wording in write(pair, values, values, WORDINGS, rng)]
-            others = [clip for clip in clips if clip != query]
-            row = triplet("train", pair, query, others[rng.integers(len(others))], others, texts, seen=True)
-            triplets.append({**row, "tags": {**row["tags"], "edit": "none"}})
-    return triplets
 
 
 def _check_ceilings(
