@@ -1,4 +1,4 @@
-"""Train triplets that ask for what the query is already: a value of its own, answered by the other clips of its label."""
+"""Train triplets that ask for what the query is: a value of its own, answered by the other clips of its label."""
 
 from __future__ import annotations
 
