@@ -23,6 +23,7 @@ class Retrieval(Keeper):
         self._answer.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
         self._answer.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
         super().__init__(settings)
+        self._follow()
 
     async def search(self, query: Query) -> Found | Refusal:
         """Answer one query, together with others that wait."""

@@ -45,6 +45,12 @@ class Settings(BaseModel):
     compact_after: int = Field(
         default=1000, ge=1, description="Live changes after which the index is written as a new snapshot."
     )
+    watch_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How often index/current.json is looked at, and the pair that it names taken; null: "
+        "only when POST /v1/admin/reload asks for it.",
+    )
     gateway_cpus: float = Field(default=0.1, ge=0, description="CPUs that the gateway reserves on the cluster.")
     retrieval_cpus: float = Field(
         default=0.5, ge=0, description="CPUs that an encoder reserves, with its index or not."
