@@ -119,7 +119,7 @@ def wait_ready(url: str) -> None:
     """Return once the endpoint has answered a query of its own.
 
     Raises:
-        UserError: it says that it cannot, and why.
+        UserError: it says that it cannot, and why; or nothing answers.
     """
     deadline = time.monotonic() + _READY_S
     with Client(url, timeout_s=_READY_S) as client:
@@ -127,11 +127,11 @@ def wait_ready(url: str) -> None:
             try:
                 client.ready()
                 return
-            except RequestRefused as refusal:
-                if refusal.problem is not None:  # the gateway itself says that it will not be
+            except UserError as refusal:
+                if isinstance(refusal, RequestRefused) and refusal.problem is not None:  # the gateway itself
                     raise UserError(refusal.problem.detail, url, "mend that, then start again") from None
-                if time.monotonic() > deadline:  # Serve's proxy does not know the route yet
-                    raise
+                if time.monotonic() > deadline:  # Serve's proxy does not know the route yet, or is started again
+                    raise _too_slow(url) from None
                 time.sleep(0.1)
 
 
