@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,9 @@ import ray
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from ray import serve as ray_serve
+from ray.exceptions import RayActorError
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
-from ray.serve.config import HTTPOptions
+from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.context import _get_global_client
 from ray.serve.exceptions import RayServeException
 
@@ -27,6 +29,10 @@ from serve.settings import Settings
 
 _READY_S = 120.0
 _STOPPED_S = 60.0
+_PROXY_LIMIT = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
+_PROXY_S = "30"
+"""Ray ends a proxy that has not come up in three times this, which is 5 s of Ray's own: on a busy machine it takes
+longer. What starts Serve waits for 60 s in all, and there Ray leaves no choice."""
 
 
 @contextmanager
@@ -52,8 +58,7 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
         if settings.keys is None:
             check_loopback(options.host)
         http = HTTPOptions(host=options.host, port=free_port(options.host, options.port))
-        with _quiet():
-            ray_serve.start(proxy_location="HeadOnly", http_options=http)
+        _start(http)
     elif options.name in ray_serve.status().applications:
         raise UserError("this Serve instance has an application of that name", options.name, "choose serve.name=...")
     else:
@@ -71,6 +76,26 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
                 ray_serve.delete(options.name)
 
 
+def _start(http: HTTPOptions) -> None:
+    limit = {"env_vars": {_PROXY_LIMIT: os.environ.get(_PROXY_LIMIT, _PROXY_S)}}
+    try:
+        with _quiet():
+            ray_serve.start(
+                proxy_location="HeadOnly",
+                http_options=http,
+                controller_options=ControllerOptions(runtime_env=limit),
+            )
+    except (TimeoutError, RayActorError):  # the latter: the controller ended it, as not ready
+        with _quiet():
+            _stop_serve()
+        raise _too_slow(f"{http.host}:{http.port}") from None
+
+
+def _too_slow(where: str) -> UserError:
+    fix = "start again once the machine is less busy; uptime says how much it is"
+    return UserError("Ray Serve's proxy was not ready in time", where, fix)
+
+
 def _settings(root: Place, options: DictConfig) -> Settings:
     given: Any = OmegaConf.to_container(options.app)
     try:
@@ -86,13 +111,15 @@ def _deploy(settings: Settings, options: DictConfig) -> None:
             ray_serve.run(app(settings), name=options.name, route_prefix=options.route_prefix)
     except RayServeException as error:  # it names the application that has this route
         raise UserError(str(error), options.route_prefix, "choose serve.route_prefix=...") from None
+    except TimeoutError:
+        raise _too_slow(options.route_prefix) from None
 
 
 def wait_ready(url: str) -> None:
     """Return once the endpoint has answered a query of its own.
 
     Raises:
-        UserError: it says that it cannot, and why.
+        UserError: it says that it cannot, and why; or nothing answers.
     """
     deadline = time.monotonic() + _READY_S
     with Client(url, timeout_s=_READY_S) as client:
@@ -100,11 +127,11 @@ def wait_ready(url: str) -> None:
             try:
                 client.ready()
                 return
-            except RequestRefused as refusal:
-                if refusal.problem is not None:  # the gateway itself says that it will not be
+            except UserError as refusal:
+                if isinstance(refusal, RequestRefused) and refusal.problem is not None:  # the gateway itself
                     raise UserError(refusal.problem.detail, url, "mend that, then start again") from None
-                if time.monotonic() > deadline:  # Serve's proxy does not know the route yet
-                    raise
+                if time.monotonic() > deadline:  # Serve's proxy does not know the route yet, or is started again
+                    raise _too_slow(url) from None
                 time.sleep(0.1)
 
 

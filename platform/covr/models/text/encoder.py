@@ -67,6 +67,9 @@ class TextEncoder(nn.Module):
     Equal texts of a batch are encoded once. Frozen layers stay in evaluation mode; what they compute of the texts
     given to `remember` is kept.
 
+    Attributes:
+        padding: the configuration's; who only encodes may set `longest`.
+
     Args:
         config: the architecture; weights are random until they are loaded.
         dim: D.
@@ -77,6 +80,7 @@ class TextEncoder(nn.Module):
 
         super().__init__()
         self.config = config
+        self.padding: Literal["longest", "max_length"] = config.padding
         layout = BertConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.dim,
@@ -121,7 +125,7 @@ class TextEncoder(nn.Module):
         """`input_ids` and `attention_mask` (B, L) of texts that are clean already, on the encoder's device."""
         tokens = wordpiece()(
             cleaned,
-            padding=self.config.padding,
+            padding=self.padding,
             truncation=True,
             max_length=self.config.max_tokens,
             return_tensors="pt",
