@@ -76,6 +76,15 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
                 ray_serve.delete(options.name)
 
 
+def remove(name: str) -> None:
+    """Take an application off the cluster's Serve instance if it is there: a killed process leaves its own."""
+    if _get_global_client(raise_if_no_controller_running=False) is None:
+        return
+    if name in ray_serve.status().applications:
+        with _quiet():
+            ray_serve.delete(name)
+
+
 def _start(http: HTTPOptions) -> None:
     limit = {"env_vars": {_PROXY_LIMIT: os.environ.get(_PROXY_LIMIT, _PROXY_S)}}
     try:
