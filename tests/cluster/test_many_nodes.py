@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -74,9 +73,8 @@ class Team:
         return printed
 
     def actors(self, name: str) -> list[dict]:
-        headers = {"Authorization": f"Bearer {self.nodes.token.read_text()}"}
-        found = httpx.get(f"{self.nodes.address}/api/v0/actors?detail=1&limit=5000", headers=headers, timeout=30)
-        return [each for each in found.json()["data"]["result"]["result"] if name in each["class_name"]]
+        found = self.nodes.get("/api/v0/actors?detail=1&limit=5000")["data"]["result"]["result"]
+        return [each for each in found if name in each["class_name"]]
 
     def stop(self) -> None:
         self.nodes.stop()
