@@ -28,9 +28,10 @@ OPTIONS = (
     "rows=[composed,chance]",
     "model.finetune.max_epochs=8",  # long enough to be killed in the middle
     "trainer.threads=1",  # sums of floats differ with the number of threads
-    "trainer.checkpoint_every_s=0",
     "trainer.log_every_n_steps=1",
 )
+OFTEN = "trainer.checkpoint_every_s=0"
+"""A checkpoint at every step: for runs that are killed in training."""
 PLACEMENT = (
     "machine.decode_resources={decode: 0.01}",
     "machine.encode_resources={train: 0.01}",

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from ray_nodes import Nodes, free_port
 from s3_store import s3_store
 from team_cluster import (
+    OFTEN,
     check_equal,
     check_tracked,
     curve,
@@ -57,7 +58,7 @@ def test_everything_dies_once(calm, team):
     """A decode worker, a training worker at a random step, the driver, and the node that trains, in one run."""
     out = f"{team.store.root}/killed"
     root = Place(out)
-    process = team.submit("pipeline", out)
+    process = team.submit("pipeline", out, OFTEN)
     wait_for(lambda: running(root, "pretrain") and processes(DECODE, team.decoding), process)
     processes(DECODE, team.decoding)[0].kill()
 
@@ -85,7 +86,7 @@ def test_storage_fails_for_a_minute_and_mlflow_for_the_whole_run(calm, team):
     root = Place(out)
     team.tracking.kill()
     try:
-        process = team.submit("pipeline", out)
+        process = team.submit("pipeline", out, OFTEN)
         wait_for(lambda: last_step(root, "pretrain") >= 2, process)
         team.store.wire.cut()
         threading.Timer(60, team.store.wire.mend).start()
@@ -94,7 +95,7 @@ def test_storage_fails_for_a_minute_and_mlflow_for_the_whole_run(calm, team):
         assert not any(journal.run_id for journal in Journal.all(root))  # nobody has heard of it
     finally:
         team.tracking.start()
-    finish(team.submit("pipeline", out))  # all is done; what was logged follows
+    finish(team.submit("pipeline", out, OFTEN))  # all is done; what was logged follows
     check_tracked(team, root)
 
 
@@ -103,13 +104,13 @@ def test_other_numbers_of_workers_and_a_change_in_the_middle(calm, team):
     root = Place(out)
     for job in ("ingest", "pretrain", "embed"):
         finish(team.submit(job, out))
-    process = team.submit("finetune", out, "trainer.devices=1", retries=0)
+    process = team.submit("finetune", out, OFTEN, "trainer.devices=1", retries=0)
     wait_for(lambda: last_step(root, "finetune/composed") >= 2, process)
     driver(out).kill()
     process.communicate(timeout=120)
     assert process.returncode == 137
     assert last_step(root, "finetune/composed") < last_step(calm, "finetune/composed")
-    assert "going on from step" in finish(team.submit("finetune", out, "trainer.devices=2"))
+    assert "going on from step" in finish(team.submit("finetune", out, OFTEN, "trainer.devices=2"))
     assert curve(root, "finetune/composed") == pytest.approx(curve(calm, "finetune/composed"), abs=1e-3)
 
 
@@ -127,7 +128,7 @@ def test_the_head_is_restarted(calm, tmp_path):
             nodes.add(num_cpus=3, resources='{"decode": 1, "train": 1}')
             root = Place(f"{store.root}/head")
             tracking = f"trainer.logger.uri=sqlite:///{tmp_path}/m.db"
-            process = submitted(nodes, "pipeline", f"out={root}", tracking, "--cpus", "0.1")
+            process = submitted(nodes, "pipeline", f"out={root}", OFTEN, tracking, "--cpus", "0.1")
             wait_for(lambda: last_step(root, "pretrain") >= 2, process)
             nodes.kill(nodes.head)
             time.sleep(3)
