@@ -12,6 +12,7 @@ import ray
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from ray import serve as ray_serve
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_put
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
@@ -27,13 +28,16 @@ from serve.settings import Settings
 
 _READY_S = 120.0
 _STOPPED_S = 60.0
+_STARTED = b"covr/serve"
+"""A key of the cluster's, there while its Serve instance is one that an endpoint of covr started."""
 
 
 @contextmanager
 def serving(root: Place, options: DictConfig) -> Iterator[str]:
     """Serve what `root` holds on the Ray cluster that this process is connected to.
 
-    A Serve instance that is already there is used as it is, its host and port too, and goes on afterwards.
+    A Serve instance that is already there is used as it is, its host and port too. It goes on afterwards, unless
+    another endpoint of covr started it and this one is the last on it.
 
     Args:
         options: the `serve` group of the configuration.
@@ -54,6 +58,7 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
         http = HTTPOptions(host=options.host, port=free_port(options.host, options.port))
         with _quiet():
             ray_serve.start(proxy_location="HeadOnly", http_options=http)
+        _internal_kv_put(_STARTED, b"")
     elif options.name in ray_serve.status().applications:
         raise UserError("this Serve instance has an application of that name", options.name, "choose serve.name=...")
     else:
@@ -65,7 +70,8 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
         yield url
     finally:
         with _quiet():
-            if found is None:
+            if _internal_kv_exists(_STARTED) and set(ray_serve.status().applications) <= {options.name}:
+                _internal_kv_del(_STARTED)
                 _stop_serve()
             else:
                 ray_serve.delete(options.name)

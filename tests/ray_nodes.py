@@ -77,8 +77,9 @@ class Nodes:
         headers = {"Authorization": f"Bearer {self.token.read_text()}"}
         return httpx.get(f"{self.address}{path}", headers=headers, timeout=30).raise_for_status().json()
 
-    def _alive(self) -> int:
-        return sum(node["state"] == "ALIVE" for node in self.get("/api/v0/nodes")["data"]["result"]["result"])
+    def _alive(self) -> set[str]:
+        nodes = self.get("/api/v0/nodes")["data"]["result"]["result"]
+        return {node["node_id"] for node in nodes if node["state"] == "ALIVE"}
 
     def add(self, num_cpus: float, num_gpus: float = 0, object_store_mb: int = 200, resources: str = "{}", **env: str):
         """Start one more node and return its process once it is there; its GPUs are Ray's word for it alone."""
@@ -87,7 +88,7 @@ class Nodes:
         options += [f"--object-store-memory={object_store_mb << 20}", f"--resources={resources}"]
         process = self._start(options, env)
         deadline = time.monotonic() + 90
-        while self._alive() <= before:
+        while not self._alive() - before:  # one that was killed may count as alive for a while
             if time.monotonic() > deadline:
                 raise TimeoutError((self.folder / f"{len(self.processes) - 1}.log").read_text()[-2000:])
             time.sleep(0.3)
