@@ -75,7 +75,7 @@ def test_everything_dies_once(calm, team):
     team.nodes.kill(team.training)
     team.training = team.add_training()
     printed = finish(process)
-    assert "submitted again as pipeline-" in printed
+    assert printed.count("submitted again as pipeline-") == 1  # for the driver alone
     assert printed.count("going on from step") >= 2  # pretrain, finetune
     check_equal(root, calm)
     check_tracked(team, root)
@@ -99,19 +99,18 @@ def test_storage_fails_for_a_minute_and_mlflow_for_the_whole_run(calm, team):
     check_tracked(team, root)
 
 
-def test_other_numbers_of_workers_and_a_change_in_the_middle(calm, team):
+def test_another_number_of_workers_in_the_middle(calm, team):
+    """One worker until the driver is killed in stage 2, then two: the same rows a step, so the same losses."""
     out = f"{team.store.root}/two"
     root = Place(out)
-    for job in ("ingest", "pretrain", "embed"):
-        finish(team.submit(job, out))
-    process = team.submit("finetune", out, OFTEN, "trainer.devices=1", retries=0)
+    process = team.submit("pipeline", out, OFTEN, "trainer.devices=1", retries=0)
     wait_for(lambda: last_step(root, "finetune/composed") >= 2, process)
     driver(out).kill()
     process.communicate(timeout=120)
     assert process.returncode == 137
     assert last_step(root, "finetune/composed") < last_step(calm, "finetune/composed")
-    assert "going on from step" in finish(team.submit("finetune", out, OFTEN, "trainer.devices=2"))
-    assert curve(root, "finetune/composed") == pytest.approx(curve(calm, "finetune/composed"), abs=1e-3)
+    assert "going on from step" in finish(team.submit("pipeline", out, OFTEN, "trainer.devices=2"))
+    check_equal(root, calm, tolerance=1e-3)
 
 
 def test_the_head_is_restarted(calm, tmp_path):
