@@ -90,7 +90,7 @@ def test_storage_fails_for_a_minute_and_mlflow_for_the_whole_run(calm, team):
         wait_for(lambda: last_step(root, "pretrain") >= 2, process)
         team.store.wire.cut()
         threading.Timer(60, team.store.wire.mend).start()
-        finish(process)
+        assert "submitted again" not in finish(process)  # it was waited for
         check_equal(root, calm)
         assert not any(journal.run_id for journal in Journal.all(root))  # nobody has heard of it
     finally:
