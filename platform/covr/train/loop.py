@@ -114,7 +114,6 @@ class Loop:
         self.state = self._restore()
         self.step.model = ray.train.torch.prepare_model(self.task.model)
         self.load = WorkerLoad(self.shard.rank, self.workers.load_every_s)
-        self.warned = False
 
     def run(self) -> dict[str, Any]:
         """Train from the last checkpoint to the end."""
@@ -154,7 +153,6 @@ class Loop:
             if load := self.load.sample():
                 self.logger.log_metrics(load, self.state.step)
             due = self._agree(float(lead and time.monotonic() - saved_at >= self.workers.checkpoint_every_s)) > 0
-            due = self._preempted() or due
             if due or self.state.step == self.num_steps:
                 self._save()
                 saved_at = time.monotonic()
@@ -179,15 +177,6 @@ class Loop:
         if self.shard.world > 1:
             dist.all_reduce(total)
         return total.item()
-
-    def _preempted(self) -> bool:
-        """Whether a node of these workers was just told that it will be taken away; all ranks ask together."""
-        if self.warned or ray.train.get_preemption_info() is None:
-            return False
-        self.warned = True
-        if self.shard.rank == 0:
-            self.progress.say.remote(f"  a node will be taken away; saved at step {self.state.step}")
-        return True
 
     def _validate(self, loss: float, rate: float) -> dict[str, float]:
         """Rank 0's validation metrics and line of progress at the end of an epoch; the other ranks have none."""
@@ -232,6 +221,5 @@ class Loop:
         if state.scaler:
             self.step.scaler.load_state_dict(state.scaler)
         if self.shard.rank == 0:
-            fewer = f", {self.shard.world} of {self.workers.num} workers" if self.shard.world < self.workers.num else ""
-            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}{fewer}[/dim]")
+            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}[/dim]")
         return state
