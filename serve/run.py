@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from ray import serve as ray_serve
 from ray.exceptions import RayActorError
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_put
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.config import ControllerOptions, HTTPOptions
 from ray.serve.context import _get_global_client
@@ -33,13 +34,16 @@ _PROXY_LIMIT = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
 _PROXY_S = "30"
 """Ray ends a proxy that has not come up in three times this, which is 5 s of Ray's own: on a busy machine it takes
 longer. What starts Serve waits for 60 s in all, and there Ray leaves no choice."""
+_STARTED = b"covr/serve"
+"""A key of the cluster's, there while its Serve instance is one that an endpoint of covr started."""
 
 
 @contextmanager
 def serving(root: Place, options: DictConfig) -> Iterator[str]:
     """Serve what `root` holds on the Ray cluster that this process is connected to.
 
-    A Serve instance that is already there is used as it is, its host and port too, and goes on afterwards.
+    A Serve instance that is already there is used as it is, its host and port too. It goes on afterwards, unless
+    another endpoint of covr started it and this one is the last on it.
 
     Args:
         options: the `serve` group of the configuration.
@@ -59,6 +63,7 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
             check_loopback(options.host)
         http = HTTPOptions(host=options.host, port=free_port(options.host, options.port))
         _start(http)
+        _internal_kv_put(_STARTED, b"")
     elif options.name in ray_serve.status().applications:
         raise UserError("this Serve instance has an application of that name", options.name, "choose serve.name=...")
     else:
@@ -70,7 +75,8 @@ def serving(root: Place, options: DictConfig) -> Iterator[str]:
         yield url
     finally:
         with _quiet():
-            if found is None:
+            if _internal_kv_exists(_STARTED) and set(ray_serve.status().applications) <= {options.name}:
+                _internal_kv_del(_STARTED)
                 _stop_serve()
             else:
                 ray_serve.delete(options.name)

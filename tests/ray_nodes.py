@@ -62,22 +62,37 @@ class Nodes:
         options = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard_port}", *self.head_options]
         options += ["--dashboard-host=127.0.0.1", f"--ray-client-server-port={self.client_port}"]
         self.head = self._start(options, {"RAY_REDIS_ADDRESS": self.redis} if self.redis else {})
-        headers = {"Authorization": f"Bearer {self.token.read_text()}"}
         deadline = time.monotonic() + 90
         while True:
             try:
-                httpx.get(f"{self.address}/api/version", headers=headers).raise_for_status()
+                self.get("/api/version")
                 return self.head
             except httpx.HTTPError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.3)
 
+    def get(self, path: str) -> dict:
+        """What the dashboard answers to somebody who has the token."""
+        headers = {"Authorization": f"Bearer {self.token.read_text()}"}
+        return httpx.get(f"{self.address}{path}", headers=headers, timeout=30).raise_for_status().json()
+
+    def _alive(self) -> set[str]:
+        nodes = self.get("/api/v0/nodes")["data"]["result"]["result"]
+        return {node["node_id"] for node in nodes if node["state"] == "ALIVE"}
+
     def add(self, num_cpus: float, num_gpus: float = 0, object_store_mb: int = 200, resources: str = "{}", **env: str):
-        """Start one more node and return its process; its GPUs are Ray's word for it alone."""
+        """Start one more node and return its process once it is there; its GPUs are Ray's word for it alone."""
+        before = self._alive()
         options = [f"--address=127.0.0.1:{self.port}", f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}"]
         options += [f"--object-store-memory={object_store_mb << 20}", f"--resources={resources}"]
-        return self._start(options, env)
+        process = self._start(options, env)
+        deadline = time.monotonic() + 90
+        while not self._alive() - before:  # one that was killed may count as alive for a while
+            if time.monotonic() > deadline:
+                raise TimeoutError((self.folder / f"{len(self.processes) - 1}.log").read_text()[-2000:])
+            time.sleep(0.3)
+        return process
 
     def _start(self, options: list[str], env: dict[str, str]) -> subprocess.Popen:
         command = [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]

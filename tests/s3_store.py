@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Store:
 @contextmanager
 def s3_store() -> Iterator[Store]:
     """The server, and its environment in this process too."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each of thousands of requests
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     store = Store(server.get_host_and_port()[1])

@@ -18,9 +18,12 @@ class Wire:
         self.address = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self) -> None:
-        """Break every connection, and refuse new ones."""
+    def cut(self, listening: bool = True) -> None:
+        """Break every connection, and every new one at once; not `listening`: as where no server runs."""
         self._whole = False
+        if not listening:
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for a connection
+            self._listener.close()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -28,10 +31,16 @@ class Wire:
 
     def mend(self) -> None:
         self._whole = True
+        if self._listener.fileno() < 0:
+            self._listener = socket.create_server(("127.0.0.1", self.port))
+            threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         while True:
-            near, _ = self._listener.accept()
+            try:
+                near, _ = self._listener.accept()
+            except OSError:  # it listens no longer
+                return
             if not self._whole:
                 near.close()
                 continue

@@ -111,9 +111,10 @@ def test_checkpoints_go_through_the_same_store(root):
     assert (root / "checkpoint/state").read_bytes() == b"weights"
 
 
-def test_a_store_that_is_away_for_seconds_is_waited_for(store, root):
+@pytest.mark.parametrize("listening", [True, False])
+def test_a_store_that_is_away_for_seconds_is_waited_for(store, root, listening):
     place = root / "late"
-    store.wire.cut()
+    store.wire.cut(listening)
     threading.Timer(4, store.wire.mend).start()
     begin = time.monotonic()
     place.write_bytes(b"1")

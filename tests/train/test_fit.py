@@ -42,6 +42,7 @@ ONE_WORKER = Workers(
     log_every_n_steps=1,
     check_val_every_n_epoch=2,
     deterministic=True,
+    load_every_s=0,
 )
 
 
@@ -54,8 +55,9 @@ class RecordedTask(TripletTask):
 
     def batches(self, order, first, last):
         for step, batch in enumerate(super().batches(order, first, last), first):
-            if step == self.kill_at and self.shard.rank == self.shard.world - 1 and not self.record.exists():
-                self.record.mkdir(parents=True)
+            mark = self.record.with_suffix(".killed")
+            if step == self.kill_at and self.shard.rank == self.shard.world - 1 and not mark.exists():
+                mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             self.step = step
             yield batch
@@ -156,6 +158,14 @@ def test_every_triplet_is_read_exactly_once_an_epoch(calm, num):
     assert calm[num].rows() == sorted([*range(tiny_triplets.NUM_TRIPLETS)] * RECIPE.max_epochs)
 
 
+def test_every_worker_tells_what_it_takes(calm):
+    for rank in range(2):
+        steps, megabytes = zip(*calm[2].curves[f"system/worker_{rank}/memory_usage_megabytes"], strict=True)
+        assert steps == tuple(range(1, 10))
+        assert all(50 < each < 20_000 for each in megabytes)
+        assert any(value > 0 for _, value in calm[2].curves[f"system/worker_{rank}/cpu_utilization_percentage"])
+
+
 @pytest.mark.parametrize("num", [2, 3])
 def test_many_workers_give_the_loss_gradients_and_parameters_of_one(calm, num):
     one, many = calm[1], calm[num]
@@ -169,6 +179,7 @@ def test_many_workers_give_the_loss_gradients_and_parameters_of_one(calm, num):
 
 def test_a_killed_worker_goes_on_as_the_calm_run(calm, root):
     killed = Outcome(root, "killed", replace(ONE_WORKER, num=2), kill_at=4)
+    assert killed.record.with_suffix(".killed").exists()
     np.testing.assert_allclose(killed.losses(), calm[2].losses(), rtol=0, atol=1e-6)
     for name, parameter in calm[2].parameters.items():
         np.testing.assert_allclose(

@@ -22,6 +22,7 @@ TRAINER = OmegaConf.create(
         "checkpoint_every_s": 30,
         "log_every_n_steps": 10,
         "check_val_every_n_epoch": 1,
+        "logger": {"system_metrics_s": None},
     }
 )
 LAPTOP, SERVER = Cluster(num_cpus=2, num_gpus=0), Cluster(num_cpus=16, num_gpus=2)

@@ -64,7 +64,7 @@ class Looker:
 
 def examine_nodes(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[Finding]:
     """Join the cluster and look at every node of it, side by side; takes no CPU from other jobs' plans."""
-    connect(cfg.machine)
+    cluster = connect(cfg.machine)
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
     names = {key: f"{node['NodeManagerAddress']} {key[:6]}" for key, node in nodes.items()}
     lookers: dict[str, Any] = {
@@ -74,7 +74,7 @@ def examine_nodes(cfg: DictConfig, overrides: Sequence[str]) -> Iterator[Finding
         for key in nodes
     }
     yield Finding(check="nodes", found=f"{len(nodes)}: {', '.join(names.values())}; driver on {socket.gethostname()}")
-    yield from findings("Ray", partial(services.ray, cfg))
+    yield from findings("Ray", partial(services.joined, cfg, cluster, ray.get_runtime_context().gcs_address))
     yield from differences({names[k]: ray.get(looker.versions.remote()) for k, looker in lookers.items()})
     yield from skew({names[key]: _offset(looker) for key, looker in lookers.items()})
     for key, looker in lookers.items():

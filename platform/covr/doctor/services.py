@@ -25,13 +25,23 @@ def ray(cfg: DictConfig) -> Iterator[Finding]:
     if address is not None:
         cluster = connect(cfg.machine)
         shutdown()
-        found = f"{address} answers: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs"
+        yield from joined(cfg, cluster, address)
     else:
         import torch
 
         cluster = Cluster(num_cpus=local_cpus(cfg.machine), num_gpus=torch.cuda.device_count())
         found = f"none is named; a job starts its own with {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs"
-    yield Finding(check="Ray", found=found)
+        yield Finding(check="Ray", found=found)
+        yield Finding(check="CPU plan", found=_plan(cfg, cluster))
+
+
+def joined(cfg: DictConfig, cluster: Cluster, address: str) -> Iterator[Finding]:
+    """The same for a cluster that this process has joined, and stays in.
+
+    Raises:
+        UserError: a plan does not fit.
+    """
+    yield Finding(check="Ray", found=f"{address} answers: {cluster.num_cpus:g} CPUs, {cluster.num_gpus:g} GPUs")
     yield Finding(check="CPU plan", found=_plan(cfg, cluster))
 
 

@@ -22,10 +22,15 @@ def wait_out_failures(fs: AbstractFileSystem) -> None:
     """
     if "s3" not in fs.protocol:
         return
-    from s3fs.core import set_custom_error_handler
+    from botocore.exceptions import ConnectionError as NoConnection
+    from s3fs import core
 
+    if (
+        NoConnection not in core.S3_RETRYABLE_ERRORS
+    ):  # s3fs tries again where a connection breaks, not where none is had
+        core.add_retryable_error(NoConnection)
     type(fs).retries = _S3_ATTEMPTS  # of the class, whose instances Ray's processes make anew
-    set_custom_error_handler(_store_is_at_fault)
+    core.set_custom_error_handler(_store_is_at_fault)
 
 
 def _store_is_at_fault(error: Exception) -> bool:

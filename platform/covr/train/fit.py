@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from covr.errors import UserError
 from covr.report.console import say
@@ -59,7 +60,10 @@ def fit(
         ray.train.TrainingFailedError: workers failed more often than `workers.max_failures`.
     """
     _discard_torn_snapshot(checkpoints / name)
-    progress: Any = ray.remote(num_cpus=0)(Progress).remote()
+    # Beside the driver: on a node that trains it would be lost with that node, and the training with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0)(Progress)
+    progress = actor.options(scheduling_strategy=here).remote()
     assignment = Assignment(make_task=make_task, recipe=recipe, workers=workers, logger=logger, progress=progress)
     make_trainer = partial(
         TorchTrainer,

@@ -27,6 +27,7 @@ from covr.errors import UserError
 from covr.tracking import RunLogger
 from covr.train import checkpoint
 from covr.train.blocks import compile_blocks, recompute_blocks
+from covr.train.load import WorkerLoad
 from covr.train.order import Order
 from covr.train.recipe import Recipe
 from covr.train.step import Step
@@ -112,6 +113,7 @@ class Loop:
         )
         self.state = self._restore()
         self.step.model = ray.train.torch.prepare_model(self.task.model)
+        self.load = WorkerLoad(self.shard.rank, self.workers.load_every_s)
 
     def run(self) -> dict[str, Any]:
         """Train from the last checkpoint to the end."""
@@ -148,6 +150,8 @@ class Loop:
                 metrics |= self._validate(loss, rate)
             if lead:
                 self.logger.log_metrics(metrics, self.state.step)
+            if load := self.load.sample():
+                self.logger.log_metrics(load, self.state.step)
             due = self._agree(float(lead and time.monotonic() - saved_at >= self.workers.checkpoint_every_s)) > 0
             if due or self.state.step == self.num_steps:
                 self._save()

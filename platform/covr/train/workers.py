@@ -38,6 +38,8 @@ class Workers:
     """Refuse operations whose result varies from run to run (GPU)."""
     max_failures: int = 2
     """Worker failures after which training is given up."""
+    load_every_s: float | None = None
+    """Seconds between samples of each worker's CPU and memory in the run; None: none."""
     checkpoint_every_s: float = 30.0
     log_every_n_steps: int = 10
     check_val_every_n_epoch: int = 1
@@ -101,6 +103,7 @@ class Workers:
             compile=trainer.compile,
             deterministic=trainer.deterministic,
             max_failures=trainer.max_failures,
+            load_every_s=trainer.logger.system_metrics_s,
             checkpoint_every_s=trainer.checkpoint_every_s,
             log_every_n_steps=trainer.log_every_n_steps,
             check_val_every_n_epoch=trainer.check_val_every_n_epoch,
