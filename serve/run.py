@@ -100,9 +100,11 @@ def _start(http: HTTPOptions) -> None:
                 http_options=http,
                 controller_options=ControllerOptions(runtime_env=limit),
             )
-    except (TimeoutError, RayActorError):  # the latter: the controller ended it, as not ready
+    except (TimeoutError, RayActorError) as error:
         with _quiet():
             _stop_serve()
+        if "creation task" in str(error):  # it failed by itself; otherwise the controller ended it, as not ready
+            raise
         raise _too_slow(f"{http.host}:{http.port}") from None
 
 
