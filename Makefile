@@ -42,7 +42,7 @@ drills-cluster: install    # several nodes on this machine; needs PostgreSQL's p
 	$(BIN)/python -m pytest -q -m drill tests/cluster
 
 drills-serve: install    # prints a line of the table in docs/serving.md for each
-	$(BIN)/python -m pytest -q -s -m drill tests/serve/test_serve_drills.py
+	$(BIN)/python -m pytest -q -s -m drill tests/serve/test_serve_drills.py tests/serve/test_autoscaling.py
 
 load: install
 	$(BIN)/python -m pytest -q -m load

@@ -64,6 +64,8 @@ def _separate(settings: Settings, suffix: str) -> dict[str, Any]:
             "min_replicas": settings.encoders,
             "max_replicas": settings.max_encoders,
             "target_ongoing_requests": settings.max_batch_size,
+            "upscale_delay_s": settings.upscale_delay_s,
+            "downscale_delay_s": settings.downscale_delay_s,
         }
         encoding = encoding.options(autoscaling_config=scaling)
     else:

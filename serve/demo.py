@@ -16,7 +16,8 @@ from covr.index.current import Current
 from covr.index.snapshot import indexed_clips
 from covr.job import Job
 from covr.storage import TableStore
-from serve.run import serving
+from covr.storage.place import fingerprint
+from serve.run import remove, serving
 
 
 def first_query(job: Job, k: int = 5) -> RenderableType:
@@ -37,8 +38,11 @@ def first_query(job: Job, k: int = 5) -> RenderableType:
     triplet = triplets.slice(0, 1).to_pylist()[0]
     clip_id, text = triplet["query_clip"], triplet["modifications"][0]
     connect(job.cfg.machine)
-    options = OmegaConf.merge(job.cfg.serve, {"port": 0})  # any free one: this is over in seconds
+    # A name and a route of its own, whatever else the cluster serves; any free port: this is over in seconds.
+    name = f"first-query-{fingerprint(str(job.root))[:8]}"
+    options = OmegaConf.merge(job.cfg.serve, {"port": 0, "name": name, "route_prefix": f"/{name}"})
     assert isinstance(options, DictConfig)
+    remove(name)  # this pipeline may have been killed here before
     with serving(job.root, options) as url, Client(url) as client:
         query = client.clip(clip_id)
         answer = client.search(clip_id=clip_id, text=text, k=k)

@@ -58,6 +58,10 @@ class QueryEncoder:
             self._confident_from = math.inf if confidence.score is None else confidence.score
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._retriever = retriever.eval().to(self._device)
+        if isinstance(retriever, ComposedRetriever) and retriever.text is not None:
+            retriever.text.padding = (
+                "longest"  # the same vectors; padded as published, a short text costs as a long one
+            )
         self.fingerprint, self.target_fingerprint = retriever.fingerprint, retriever.target_fingerprint
         self._encoder = retriever.query_encoder
         target = retriever.target_encoder.sampling

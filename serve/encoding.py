@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from ray import serve as ray_serve
 
@@ -13,6 +14,7 @@ from covr.errors import UserError
 from covr.index.current import Current
 from covr.storage import Place
 from serve import tracing
+from serve.batches import Batches
 from serve.pair import Pair, stored
 from serve.query import Asked, Generation, Query, Stored
 from serve.replies import Late, NoText, NotStored, Unready
@@ -32,8 +34,7 @@ class Encoding:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._encode.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
-        self._encode.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self._batches = Batches(self._encode, settings.max_batch_size, settings.batch_wait_s)
         self._root = Place(settings.root)
         self._pairs: OrderedDict[Generation, Pair] = OrderedDict()
         self._loading = asyncio.Lock()
@@ -78,15 +79,14 @@ class Encoding:
             if query.clip_id not in pair:
                 return NotStored()
             kept = stored(pair.view, query.clip_id)
-        return await self._encode((pair, query, kept, time.perf_counter()))
+        return await self._batches.answer((pair, query, kept, time.perf_counter()))
 
     def _hold(self, pair: Pair) -> None:
         self._pairs[pair.generation] = pair
         while len(self._pairs) > _HELD:
             self._pairs.popitem(last=False)
 
-    @ray_serve.batch
-    async def _encode(self, asked: list[tuple[Pair, Query, Stored | None, float]]) -> list[Asked | Late]:
+    async def _encode(self, asked: Sequence[tuple[Pair, Query, Stored | None, float]]) -> list[Asked | Late]:
         found: list[Asked | Late] = [Late()] * len(asked)
         for pair in {id(pair): pair for pair, _, _, _ in asked}.values():
             rows = [row for row, (of, query, _, since) in enumerate(asked) if of is pair and not query.late(since)]

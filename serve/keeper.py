@@ -15,9 +15,10 @@ from covr.client.schema import Mode
 from covr.errors import UserError
 from covr.storage import Place
 from serve.changes import Changes
-from serve.pair import Pair
+from serve.pair import Named, Pair, named
 from serve.replies import Described, Kept, NotChanged, UnknownClip, Unready
 from serve.settings import Settings
+from serve.watch import watch
 
 logger = logging.getLogger("ray.serve")
 _T = TypeVar("_T")
@@ -36,11 +37,31 @@ class Keeper:
         self._compacting: asyncio.Task[None] | None = None
         self._working: set[asyncio.Task[Any]] = set()
         self._unready = Unready(reason="")
+        self._refused: str | None = None
         try:
             self._pair = _checked(settings)
         except UserError as error:
             logger.error("not ready: %s", error)
             self._unready = Unready(reason=error.what)  # what was wrong, without where: callers see it
+
+    def _follow(self) -> None:
+        """From now on take what `index/current.json` names, where that is asked for; in the replica's event loop."""
+        if self._settings.watch_s is not None:
+            work = watch(self, self._settings.watch_s)
+            self._watching = asyncio.create_task(work, context=contextvars.Context())
+
+    async def other(self) -> Named | None:
+        """The pair that `index/current.json` names now; None: the one that is held."""
+        try:
+            found = await asyncio.to_thread(named, Place(self._settings.root))
+        except (UserError, OSError) as error:
+            self._refuse(error)
+            return None
+        async with self._changing:  # a compaction names its pair before it takes it
+            if self._pair is None or found != self._pair.named:
+                return found
+            self._refused = None
+            return None
 
     async def reload(self) -> Described | Kept:
         """Take the pair that `index/current.json` names now, once it has answered known queries; meanwhile, and where
@@ -54,10 +75,10 @@ class Keeper:
                 if self._pair is not None:
                     pair = await asyncio.to_thread(self._changes.carried, self._pair, pair)
                 since = await self._taking(pair)
-            except UserError as error:
-                logger.error("not swapped: %s", error)
+            except (UserError, OSError) as error:
                 self._changes.close()  # the next change opens the old pair's log
-                return Kept(reason=error.what)
+                return Kept(reason=self._refuse(error))
+            self._refused = None
             self._before, self._pair, self._since = self._pair, pair, since
             # Queries that were decoded for the old pair have come by then.
             asyncio.get_running_loop().call_later(self._settings.timeout_s, self._forget, self._before)
@@ -159,6 +180,16 @@ class Keeper:
     async def _changed(self, pair: Pair, clip_id: str) -> None:
         """After a change of one clip is on disk, before it is acknowledged."""
 
+    def _refuse(self, error: UserError | OSError) -> str:
+        """Why the pair that is named is not taken, without where: callers see it."""
+        reason = error.what if isinstance(error, UserError) else "a file could not be read or written"
+        if reason != self._refused:
+            logger.error("not swapped: %s", error)
+        self._refused = reason
+        if self._pair is None:
+            self._unready = Unready(reason=reason)
+        return reason
+
     def _forget(self, pair: Pair | None) -> None:
         if self._before is pair:
             self._before = None
@@ -173,6 +204,7 @@ class Keeper:
             generation=pair.generation,
             since=self._since,
             canary=pair.view.clip_ids[0],
+            refused=self._refused,
         )
 
 

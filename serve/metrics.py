@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serve.query import Found
+from serve.replies import Described
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +38,12 @@ class Metrics:
         self._in_flight = Gauge("covr_requests_in_flight", "Requests being worked on.", registry=registry)
         self._waiting = Gauge("covr_queries_waiting", "Queries that wait for encoder and index.", registry=registry)
         self._clips = Gauge("covr_index_clips", "Indexed clips.", ["retriever"], registry=registry)
+        self._refused = Gauge(
+            "covr_pair_refused",
+            "1 while the pair that index/current.json names was tried and is not served.",
+            ["retriever"],
+            registry=registry,
+        )
 
     def begun(self) -> None:
         """A request came."""
@@ -64,12 +71,13 @@ class Metrics:
                 self._stages.labels(stage).observe(took_ms / 1000)
         self._batches.observe(found.batch_size)
 
-    def text(self, clips: Mapping[str, int]) -> bytes:
+    def text(self, described: Mapping[str, Described]) -> bytes:
         """In Prometheus's text format.
 
         Args:
-            clips: indexed ones, by the retriever's name.
+            described: what answers, by the retriever's name.
         """
-        for name, count in clips.items():
-            self._clips.labels(name).set(count)
+        for name, found in described.items():
+            self._clips.labels(name).set(found.clips)
+            self._refused.labels(name).set(found.refused is not None)
         return generate_latest(self._registry)

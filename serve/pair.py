@@ -24,6 +24,9 @@ from serve.encoder import QueryEncoder
 from serve.query import Encoded, Found, Generation, Query, Stored
 from serve.ranking import confident, rank
 
+Named = tuple[str, str]
+"""What tells a pair from others: its snapshot's fingerprint, and the folder that its retriever's name leads to."""
+
 _CANARY_TOLERANCE = 1e-2  # of a unit vector's values: other hardware and precision pass, another clip's vector does not
 
 
@@ -36,8 +39,9 @@ class Pair:
         name: where the retriever was loaded from, as `index/current.json` has it.
     """
 
-    def __init__(self, encoder: QueryEncoder, view: View, name: str) -> None:
+    def __init__(self, encoder: QueryEncoder, view: View, name: str, folder: Place) -> None:
         self.encoder, self.view, self.name = encoder, view, name
+        self._folder = folder
 
     @classmethod
     def load(cls, root: Place, current: Current | None = None) -> Self:
@@ -59,13 +63,18 @@ class Pair:
             Vocabulary.read(folder),
             Confidence.read(root, retriever.fingerprint),
         )
-        return cls(encoder, view_of(root / "index", snapshot), current.retriever)
+        return cls(encoder, view_of(root / "index", snapshot), current.retriever, folder)
 
     def over(self, view: View) -> Self:
         """The same retriever over a changed index."""
         pair = copy.copy(self)
         pair.view = view
         return pair
+
+    @property
+    def named(self) -> Named:
+        """What `named` says where `index/current.json` names this pair."""
+        return self.view.snapshot.fingerprint, str(self._folder)
 
     @property
     def retriever(self) -> str:
@@ -153,6 +162,16 @@ class Pair:
             )
             for answer, page, of, queued in zip(ranked, pages, encoded, queued_ms or [0.0] * len(queries), strict=True)
         ]
+
+
+def named(root: Place) -> Named:
+    """The pair that `index/current.json` names now. A name of the model registry is looked up there: its alias moves.
+
+    Raises:
+        UserError: nothing is indexed, the file is damaged, or the registry does not answer.
+    """
+    current = Current.read(root)
+    return current.snapshot, str(local_place(current.retriever_uri(root)))
 
 
 def canary(clip_id: str) -> Query:

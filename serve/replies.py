@@ -75,3 +75,5 @@ class Described:
     """When it was taken, in nanoseconds: of two, the later one answers."""
     canary: str
     """An indexed clip, by which a sound pair answers a query."""
+    refused: str | None
+    """Why the pair that `index/current.json` names is not the one that answers, where that was tried."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from ray import serve as ray_serve
 
 from serve import tracing
+from serve.batches import Batches
 from serve.keeper import Keeper
 from serve.pair import Pair
 from serve.query import Found, Query
@@ -20,9 +22,9 @@ class Retrieval(Keeper):
     """A `Keeper` that answers queries itself."""
 
     def __init__(self, settings: Settings) -> None:
-        self._answer.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
-        self._answer.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self._batches = Batches(self._answer, settings.max_batch_size, settings.batch_wait_s)
         super().__init__(settings)
+        self._follow()
 
     async def search(self, query: Query) -> Found | Refusal:
         """Answer one query, together with others that wait."""
@@ -37,16 +39,15 @@ class Retrieval(Keeper):
             return NoText()
         if query.index is not None and not pair.index.startswith(query.index):
             return OtherIndex()
-        return await self._answer((pair, query, time.perf_counter()))
+        return await self._batches.answer((pair, query, time.perf_counter()))
 
     async def prove(self) -> Described | Unready:
         """`describe`, once a true query was answered on the way that all queries take."""
         if self._pair is not None:
-            await self._answer((self._pair, self._pair.canary(), time.perf_counter()))
+            await self._batches.answer((self._pair, self._pair.canary(), time.perf_counter()))
         return await self.describe()
 
-    @ray_serve.batch
-    async def _answer(self, asked: list[tuple[Pair, Query, float]]) -> list[Found | Late]:
+    async def _answer(self, asked: Sequence[tuple[Pair, Query, float]]) -> list[Found | Late]:
         found: list[Found | Late] = [Late()] * len(asked)
         for pair in {id(pair): pair for pair, _, _ in asked}.values():  # two of them just after a swap
             rows = [row for row, (of, query, since) in enumerate(asked) if of is pair and not query.late(since)]

@@ -272,8 +272,7 @@ def build(gateway: Gateway, settings: Settings) -> FastAPI:
     async def metrics() -> Response:
         """Counters and histograms, for Prometheus."""
         described = {name: await library.describe() for name, library in gateway.libraries.items()}
-        clips = {name: found.clips for name, found in described.items()}
-        return Response(gateway.metrics.text(clips), media_type=MEDIA_TYPE)
+        return Response(gateway.metrics.text(described), media_type=MEDIA_TYPE)
 
     return api
 
@@ -317,7 +316,7 @@ def _query(asked: SearchQuery) -> Query:
 
 
 def _serving(found: Described) -> Serving:
-    return Serving(clips=found.clips, retriever=found.retriever, index=found.index)
+    return Serving(clips=found.clips, retriever=found.retriever, index=found.index, refused=found.refused)
 
 
 async def _numbered(gateway: Gateway, number: int, asked: SearchQuery) -> Found:

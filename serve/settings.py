@@ -25,6 +25,12 @@ class Settings(BaseModel):
     shards: int = Field(default=1, ge=1, description="Parts of a separate index.")
     encoders: int = Field(default=1, ge=1, description="Replicas of a separate encoder, at least.")
     max_encoders: int = Field(default=1, ge=1, description="At most; above `encoders`, their number follows the load.")
+    upscale_delay_s: float = Field(
+        default=30.0, ge=0, description="How long the load asks for more encoders before they come."
+    )
+    downscale_delay_s: float = Field(
+        default=600.0, ge=0, description="How long it asks for fewer before they go; each has the model to load."
+    )
     decoders: int = Field(default=1, ge=1, description="Decode processes beside the gateway.")
     max_batch_size: int = Field(default=16, ge=1, description="Queries encoded and searched together.")
     batch_wait_s: float = Field(
@@ -45,6 +51,12 @@ class Settings(BaseModel):
     compact_after: int = Field(
         default=1000, ge=1, description="Live changes after which the index is written as a new snapshot."
     )
+    watch_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How often index/current.json is looked at, and the pair that it names taken; null: "
+        "only when POST /v1/admin/reload asks for it.",
+    )
     gateway_cpus: float = Field(default=0.1, ge=0, description="CPUs that the gateway reserves on the cluster.")
     retrieval_cpus: float = Field(
         default=0.5, ge=0, description="CPUs that an encoder reserves, with its index or not."
@@ -63,6 +75,10 @@ class Settings(BaseModel):
             raise ValueError(f"the retriever of `root` is named {DEFAULT}: name the others otherwise")
         if self.max_encoders < self.encoders and "max_encoders" in self.model_fields_set:
             raise ValueError("max_encoders is less than encoders")
+        delays = ("upscale_delay_s", "downscale_delay_s")
+        changed = [name for name in delays if getattr(self, name) != type(self).model_fields[name].default]
+        if changed and self.max_encoders <= self.encoders:
+            raise ValueError(f"{changed[0]} says nothing where max_encoders is not above encoders")
         if self.topology == "colocated" and max(self.shards, self.encoders, self.max_encoders) > 1:
             raise ValueError(
                 "one replica holds encoder and index, because it keeps the changes of the index: "

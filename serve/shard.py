@@ -7,6 +7,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from covr.index.snapshot import Ranked, Snapshot
 from covr.index.view import Entry, View
 from covr.storage import Place
 from serve import tracing
+from serve.batches import Batches
 from serve.query import Generation, Query, Stored
 from serve.ranking import rank
 from serve.replies import UnknownClip, Unready
@@ -60,8 +62,7 @@ class Shard:
     """One part of `count`. Parts are loaded when a generation is first named, by the writer or by a query."""
 
     def __init__(self, settings: Settings, number: int) -> None:
-        self._rank.set_max_batch_size(settings.max_batch_size)  # type: ignore[attr-defined]
-        self._rank.set_batch_wait_timeout_s(settings.batch_wait_s)  # type: ignore[attr-defined]
+        self._batches = Batches(self._rank, settings.max_batch_size, settings.batch_wait_s)
         self._root, self._number, self._count = Place(settings.root), number, settings.shards
         self._views: OrderedDict[Generation, View] = OrderedDict()
         self._newest: tuple[Generation, int] | None = None
@@ -118,7 +119,7 @@ class Shard:
                 return kept
             if kept.mark != mark:
                 return Replaced(stored=kept)
-        return await self._rank((view, query, vector_D))
+        return await self._batches.answer((view, query, vector_D))
 
     async def stored(self, generation: Generation, clip_id: str) -> Stored | UnknownClip | Unready:
         """What is kept of a clip of this part."""
@@ -147,8 +148,7 @@ class Shard:
     def _mine(self, clip_id: str) -> bool:
         return shard_of(clip_id, self._count) == self._number
 
-    @ray_serve.batch
-    async def _rank(self, asked: list[tuple[View, Query, np.ndarray]]) -> list[Part]:
+    async def _rank(self, asked: Sequence[tuple[View, Query, np.ndarray]]) -> list[Part]:
         found: list[Part | None] = [None] * len(asked)
         for view in {id(view): view for view, _, _ in asked}.values():
             rows = [row for row, (of, _, _) in enumerate(asked) if of is view]

@@ -35,6 +35,7 @@ class Writer(Keeper):
                 self._since = await self._taking(self._pair)
             except UserError as error:
                 self._pair, self._unready = None, Unready(reason=error.what)
+        self._follow()
 
     async def _taking(self, pair: Pair) -> int:
         generation, since = pair.generation, await super()._taking(pair)

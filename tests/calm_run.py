@@ -46,13 +46,18 @@ def run(step: str, out: Path) -> None:
 
 
 def pipeline(out: Path, glance: Callable[[subprocess.Popen, str], None], *options: str) -> int:
-    """Run the whole pipeline, with a glance at it and the running step every tenth of a second; its exit status."""
+    """Run the whole pipeline, with a glance at it and the running step every tenth of a second; its exit status.
+
+    A step that a killed run left as running is none before this run has taken it up.
+    """
+    begin = time.time()
     with (out / LOG).open("ab") as log:
         process = subprocess.Popen(
             command("pipeline", out, *options), cwd=REPO, start_new_session=True, stdout=log, stderr=log
         )
     while process.poll() is None:
-        glance(process, next((step for step in RECORDS if record(step, out)["state"] == "running"), ""))
+        running = (step for step in RECORDS if record(step, out)["state"] == "running")
+        glance(process, next((step for step in running if (out / RECORDS[step]).stat().st_mtime > begin), ""))
         time.sleep(GLANCE_S)
     return process.returncode
 

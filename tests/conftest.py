@@ -15,6 +15,8 @@ import pytest
 import ray
 from hypothesis import HealthCheck, settings
 
+from serve.address import free_port
+
 # A shared machine is slow at times; that is no fault of the code under test.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
@@ -24,7 +26,9 @@ settings.load_profile("shared-machine")
 def ray_cluster():
     """A real local Ray cluster of four logical CPUs, shared by the whole test run."""
     if not ray.is_initialized():
-        ray.init(num_cpus=4, object_store_memory=300 << 20, include_dashboard=False, log_to_driver=False)
+        # With its dashboard, as clusters have: without, what a killed driver's training held stays held for ever.
+        options = {"include_dashboard": True, "dashboard_port": free_port("127.0.0.1", 0)}
+        ray.init(num_cpus=4, object_store_memory=300 << 20, log_to_driver=False, **options)
     yield
     ray.shutdown()
 

@@ -24,7 +24,7 @@ from covr.datasets.motions.sizes import SIZES
 from covr.datasets.motions.skeleton import BONES, INDEX, JOINTS, joint_positions
 from covr.errors import UserError
 from covr.storage import Place
-from covr.triplets.modifications import VALUES
+from covr.triplets.modifications import OTHER_SIDE, VALUES
 
 CLIP = draw(Label("beam", "cartwheel", 2, "left"), "train", 0, seed=0)
 
@@ -159,9 +159,28 @@ def test_every_clip_of_the_target_label_is_a_right_answer_and_only_those(small):
         members[clip["split"], clip["label"]].add(clip["clip_id"])
     label = {clip["clip_id"]: clip["label"] for clip in clips}
     for row in composed.triplets:
-        assert set(row["target_clips"]) == members[row["split"], row["target_label"]]
-        assert label[row["query_clip"]] != row["target_label"]
+        assert set(row["target_clips"]) == members[row["split"], row["target_label"]] - {row["query_clip"]}
+        assert (label[row["query_clip"]] == row["target_label"]) == (row["tags"]["edit"] == "none")
         assert row["query_clip"] in members[row["split"], row["tags"]["pair"].split(" -> ")[0]]
+
+
+def test_train_clips_are_also_asked_for_as_they_are(small):
+    attributes = {str(label): label.attributes() for label in grid()}
+    label = {clip["clip_id"]: clip["label"] for clip in small[0]}
+    rows = [row for row in small[1].triplets if row["tags"]["edit"] == "none"]
+    assert {row["split"] for row in rows} == {"train"}
+    asked = Counter()
+    for row in rows:
+        assert label[row["query_clip"]] == row["target_label"]
+        values = attributes[row["target_label"]]
+        named = [
+            name for name, value in values.items() if any(p in row["modifications"][0] for p in VALUES[name][value])
+        ]
+        assert len(named) == 1, row["modifications"]
+        assert not any(phrase in text for text in row["modifications"] for phrase in OTHER_SIDE)
+        asked[row["target_label"], named[0]] += 1
+    assert set(asked.values()) == {2}
+    assert len(asked) == 90 * 4
 
 
 def test_held_out_pairs_are_asked_for_in_test_only(small):

@@ -1,6 +1,7 @@
 """The pipeline with its driver, its decode workers and its training workers killed at random moments, ten times each.
 
-Whoever was killed, and with the same command again, the outcome is that of a calm run.
+Whoever was killed, and with the same command again, the outcome is that of a calm run. The driver's ten moments are in
+two pipelines, each killed and run again five times before it comes to its end.
 """
 
 from __future__ import annotations
@@ -19,34 +20,38 @@ from worker_lives import WORKERS, Lives
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 AWAY = "trainer.logger.uri=http://127.0.0.1:9"  # test_kill.py looks into MLflow; here the journals are enough
-DRIVER_MOMENTS = 10
+DRIVER_PIPELINES, DRIVER_MOMENTS = 2, 10
 WORKER_PIPELINES = 5  # in each, two decode workers and two training workers are killed
 
 
-def moment(calm: Path, number: int) -> tuple[str, float]:
-    """A random moment of the number-th tenth of a calm run's work: the step, and seconds into it."""
+def moments(calm: Path, pipeline: int) -> list[tuple[str, float]]:
+    """A random moment of every other tenth of a calm run's work: the step, and seconds into it."""
     seconds = {step: calm_run.record(step, calm)["seconds"] for step in RECORDS}
-    at = (number + random.Random(number).random()) / DRIVER_MOMENTS * sum(seconds.values())
-    for step, length in seconds.items():
-        if at < length:
-            return step, at
-        at -= length
-    raise AssertionError("beyond the end")
+    draw, found = random.Random(pipeline), []
+    for tenth in range(pipeline, DRIVER_MOMENTS, DRIVER_PIPELINES):
+        at = (tenth + draw.random()) / DRIVER_MOMENTS * sum(seconds.values())
+        for step, length in seconds.items():
+            if at < length:
+                found.append((step, 0.75 * at))  # the last quarter is left out: the step may be over sooner
+                break
+            at -= length
+    return found
 
 
-@pytest.mark.parametrize("number", range(DRIVER_MOMENTS))
-def test_driver_killed(calm, tmp_path, number):
-    step, after_s = moment(calm, number)
-    due: list[float] = []
+@pytest.mark.parametrize("pipeline", range(DRIVER_PIPELINES))
+def test_driver_killed(calm, tmp_path, pipeline):
+    order = list(RECORDS)
+    for step, after_s in moments(calm, pipeline):
+        due: list[float] = []
 
-    def kill(process: subprocess.Popen, running: str) -> None:
-        if running == step and not due:
-            due.append(time.monotonic() + after_s)
-        if due and time.monotonic() >= due[0]:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        def kill(process: subprocess.Popen, running: str, step=step, after_s=after_s, due=due) -> None:
+            if running and order.index(running) >= order.index(step) and not due:
+                due.append(time.monotonic() + (after_s if running == step else 0))
+            if due and time.monotonic() >= due[0]:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
-    assert calm_run.pipeline(tmp_path, kill, AWAY) == -signal.SIGKILL
+        assert calm_run.pipeline(tmp_path, kill, AWAY) == -signal.SIGKILL, calm_run.said(tmp_path)
     assert calm_run.pipeline(tmp_path, lambda *_: None, AWAY) == 0, calm_run.said(tmp_path)
     calm_run.assert_same(calm, tmp_path)
 

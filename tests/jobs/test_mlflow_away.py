@@ -9,6 +9,7 @@ from team_services import TrackingServer
 
 from covr.storage import Place
 from covr.tracking import Journal
+from covr.tracking.server import mlflow_name
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 
@@ -39,5 +40,5 @@ def test_mlflow_down_from_start_to_end(calm, server, tmp_path):
     assert {run.info.status for run in found} == {"FINISHED"}
     for run in found:
         for key, points in journals[run.info.run_id].curves().items():
-            told = client.get_metric_history(run.info.run_id, key)
+            told = client.get_metric_history(run.info.run_id, mlflow_name(key))
             assert sorted((point.step, point.value) for point in told) == sorted(points), f"{run.info.run_name}: {key}"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from small_root import CLIP_IDS, TEXT, build_root, ranked, small_retriever
 
+from covr.clips import version
 from covr.clips.isolated import IsolatedDecoder
+from covr.config.compose import build, compose
 from covr.errors import UserError
+from covr.models import AIM, build_retriever
 from covr.storage import Place
+from serve.encoder import QueryEncoder
 from serve.pair import Pair
 from serve.query import Query
 
@@ -43,6 +48,21 @@ def test_a_mixed_batch_is_answered_as_one_by_one(pair, frames):
         assert [clip["clip_id"] for clip in answer.clips] == [clip["clip_id"] for clip in alone.clips]
         assert len(answer.clips) == min(query.k, 5 - (query.clip_id is not None))
         np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-5)
+
+
+def test_a_text_is_padded_no_further_than_it_goes_and_has_the_same_vector():
+    torch.manual_seed(0)
+    cfg = compose(["model/text=random", "model.text.padding=max_length"])
+    retriever = build_retriever(cfg.model, AIM(build(cfg.model.video))).eval()
+    with torch.inference_mode():
+        published = retriever.text_target([TEXT]).numpy()
+    fingerprint = retriever.fingerprint
+    assert retriever.text.tokenize([TEXT])["input_ids"].shape[1] == cfg.model.text.max_tokens
+    encoder = QueryEncoder(retriever, version("decord"))
+    assert retriever.text.tokenize([TEXT])["input_ids"].shape[1] < 10
+    (encoded,) = encoder.encode([Query(text=TEXT, k=1)], [None])
+    np.testing.assert_allclose(encoded.vector_D, published[0], atol=1e-5)
+    assert (encoder.fingerprint, retriever.fingerprint) == (fingerprint, fingerprint)
 
 
 def test_frames_are_answered_as_the_indexed_clip_itself(pair, served, frames):

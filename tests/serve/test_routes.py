@@ -230,6 +230,7 @@ def test_health_and_readiness(http, served):
         "clips": 5,
         "retriever": served.retriever.fingerprint,
         "index": served.snapshot.fingerprint,
+        "refused": None,
         "others": {},
     }
 

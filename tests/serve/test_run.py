@@ -19,6 +19,7 @@ from covr.client import Client
 from covr.errors import UserError
 from covr.job import Job
 from covr.storage import Place, TableStore
+from covr.storage.place import fingerprint
 from serve.app import app
 from serve.demo import first_query
 from serve.run import serving, wait_ready
@@ -82,7 +83,9 @@ def test_the_demos_query_is_answered_by_an_endpoint_of_its_own_read_from_the_sam
     store = TableStore(served.root / "tables/triplets", "triplets")
     refused = {**triplet, "query_id": "before", "query_clip": "refused at embed, so not indexed"}
     store.publish(tables.from_rows("triplets", [refused, triplet]), "of these tests")
-    job = Job.from_overrides([f"out={served.root}", "serve.name=demo", "serve.route_prefix=/demo"])
+    job = Job.from_overrides([f"out={served.root}"])
+    name = f"first-query-{fingerprint(str(job.root))[:8]}"
+    ray_serve.run(app(Settings(root=str(served.root))), name=name, route_prefix=f"/{name}")  # of one that was killed
     console = Console(record=True, width=300)
     console.print(first_query(job))
     shown = console.export_text()

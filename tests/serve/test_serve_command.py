@@ -66,3 +66,18 @@ def test_nothing_indexed_is_one_clear_line(tmp_path):
     )
     assert ended.returncode == 2
     assert ended.stderr.strip().endswith("run jobs/index.py first")
+
+
+@pytest.mark.drill
+def test_a_proxy_that_is_not_ready_in_time_is_one_clear_line(served):
+    ended = subprocess.run(
+        [sys.executable, "-m", "serve", f"out={served.root}", "serve.port=0"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env={**os.environ, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "0.001"},
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "proxy was not ready in time" in ended.stderr.strip().splitlines()[-1]

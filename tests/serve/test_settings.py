@@ -19,6 +19,8 @@ def test_settings_that_make_no_sense_are_refused(field):
         ({"shards": 2}, "for topology separate"),
         ({"max_encoders": 2}, "for topology separate"),
         ({"topology": "separate", "encoders": 3, "max_encoders": 2}, "less than encoders"),
+        ({"topology": "separate", "encoders": 2, "upscale_delay_s": 1}, "upscale_delay_s says nothing"),
+        ({"watch_s": 0}, "watch_s"),
         ({"retrievers": {"default": "y"}}, "named default"),
         ({"retrievers": {"A b": "y"}}, "pattern"),
         ({"topology": "scattered"}, "colocated"),

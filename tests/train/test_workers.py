@@ -42,6 +42,15 @@ def test_threads_are_what_the_plan_leaves(cluster, devices, data_cpus, threads):
     assert found.num * (found.threads + found.data_cpus) <= cluster.num_cpus
 
 
+def test_what_others_hold_is_left_to_them():
+    """Beside an endpoint that held 0.6 of 4 CPUs a training that asked for all of them waited for ever."""
+    beside = Cluster(num_cpus=4, num_gpus=0, free_cpus=3.4)
+    assert workers(beside).threads == 3
+    assert workers(beside, data_cpus=1).threads == 2
+    assert workers(beside, devices=2).threads == 1
+    assert workers(Cluster(num_cpus=4, num_gpus=0)).threads == 4
+
+
 def test_a_gpu_is_used_where_there_is_one():
     assert workers(SERVER).use_gpu
     assert not workers(SERVER, accelerator="cpu").use_gpu

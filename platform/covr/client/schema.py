@@ -214,6 +214,11 @@ class Serving(BaseModel):
     clips: int = Field(description="Indexed clips.")
     retriever: str = Field(description="Fingerprint of the retriever.")
     index: str = Field(description="Fingerprint of the index.")
+    refused: str | None = Field(
+        default=None,
+        description="Why the pair that index/current.json names now is not the one that is served; "
+        "null where it is, or where it was not tried.",
+    )
 
 
 class Ready(Serving):

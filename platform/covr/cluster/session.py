@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ from covr.errors import UserError
 
 _ours = False
 """Whether `connect` brought Ray up in this process, and not what called it."""
+_alone = False
+"""Whether the cluster is one that `connect` started."""
+_LET_GO_S = 2.0
+"""In which the workers of a step that has just ended give back what they held."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,11 +34,16 @@ class Cluster:
     nodes: tuple[Mapping[str, float], ...] = ()
     """Ray resources of each node, those included that the autoscaler may add; not given: one node has it all."""
     free_cpus: float | None = None
-    """Of `num_cpus`, those that nobody holds; None: all."""
+    """Of `num_cpus`, those that nobody holds; None: all, as on a cluster that this process started for itself."""
 
     def __post_init__(self) -> None:
         if not self.nodes:
             object.__setattr__(self, "nodes", ({"CPU": self.num_cpus, "GPU": self.num_gpus},))
+
+    @property
+    def held_cpus(self) -> float:
+        """CPUs that endpoints and other jobs hold: who asks for all of them waits for ever."""
+        return 0.0 if self.free_cpus is None else max(0.0, self.num_cpus - self.free_cpus)
 
 
 def connect(machine: DictConfig) -> Cluster:
@@ -42,7 +52,7 @@ def connect(machine: DictConfig) -> Cluster:
     Raises:
         UserError: the address does not answer, or more CPUs are asked for than this machine has.
     """
-    global _ours
+    global _ours, _alone
     address = named_address(machine)
     if not ray.is_initialized():
         if address is not None and ":" in address:  # else a word of Ray's, as `auto`
@@ -71,14 +81,22 @@ def connect(machine: DictConfig) -> Cluster:
                 str(address),
                 "start it, or leave machine.address at auto",
             ) from error
-        _ours = True
+        _ours, _alone = True, address is None
     present = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    num_cpus = sum(node.get("CPU", 0.0) for node in present)
     return Cluster(
-        num_cpus=sum(node.get("CPU", 0.0) for node in present),
+        num_cpus=num_cpus,
         num_gpus=sum(node.get("GPU", 0.0) for node in present),
         nodes=(*present, *_may_come(present)),
-        free_cpus=ray.available_resources().get("CPU", 0.0),
+        free_cpus=None if _alone else _free_cpus(num_cpus),
     )
+
+
+def _free_cpus(num_cpus: float) -> float:
+    deadline = time.monotonic() + _LET_GO_S
+    while (free := ray.available_resources().get("CPU", 0.0)) < num_cpus and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return free
 
 
 def _may_come(present: Sequence[Mapping[str, float]]) -> Iterator[dict[str, float]]:
@@ -125,10 +143,10 @@ def tags() -> dict[str, str]:
 
 def shutdown() -> None:
     """Leave the cluster that `connect` joined; one that it started ends with it, another's goes on."""
-    global _ours
+    global _ours, _alone
     if _ours:
         ray.shutdown()
-        _ours = False
+        _ours = _alone = False
 
 
 def _check_listens(address: str) -> None:

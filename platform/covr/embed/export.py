@@ -10,7 +10,7 @@ import torch
 
 from covr.embed.features import Features
 from covr.errors import UserError
-from covr.models.joint.store import load_sides
+from covr.models.encoders import load_sides
 from covr.models.sides import Side
 from covr.storage import Place, TableStore
 

@@ -22,7 +22,7 @@ from covr.embed.shard import of_shard
 from covr.embed.stored import read_stored
 from covr.errors import UserError
 from covr.job import Job
-from covr.models.joint.store import load_encoders
+from covr.models.encoders import load_encoders
 from covr.models.sides import Encoder
 from covr.models.video.stored import Stored
 from covr.report.console import say

@@ -61,10 +61,7 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     have = cluster.num_cpus or most  # a cluster may have scaled down to its head
     workers = _half(have) if auto else int(machine.decode_workers)
     require(_demands(workers, _LEAST, {}, encoders, _LEAST, {}), cluster)  # in sum: names the option to lower
-    held = (
-        0.0 if cluster.free_cpus is None else max(0.0, cluster.num_cpus - cluster.free_cpus)
-    )  # by endpoints, other jobs
-    free = max(have - held - _RAY_DATA, _LEAST * (workers + encoders))
+    free = max(have - cluster.held_cpus - _RAY_DATA, _LEAST * (workers + encoders))
     share = min(1.0, free / (workers + encoders))
     encode = {**encode_resources, **({"GPU": gpus} if gpus else {})}
     rest = (free - share * workers) / encoders

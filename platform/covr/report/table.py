@@ -81,17 +81,35 @@ def page(root: Place, results: Mapping[str, Any]) -> bytes:
 
 
 def scatter(rows: list[Mapping[str, Any]]) -> Markup:
-    """Cost against quality: device-seconds on a logarithmic axis, a dot for each row with its name as title."""
+    """Cost against quality: device-seconds on a logarithmic axis; rows that no cheaper one reaches bear their names."""
     seconds = [max(1.0, row["cost"]["device_seconds"]) for row in rows]
     low, high = math.log10(min(seconds, default=1.0)) - 0.1, math.log10(max(seconds, default=10.0)) + 0.1
-    parts = ['<svg class="plot" width="100%" height="260" role="img" aria-label="cost against quality">']
-    parts.append('<line class="axis" x1="0" x2="100%" y1="240" y2="240"/>')
-    for row, cost in zip(rows, seconds, strict=True):
-        x, value = 94 * (math.log10(cost) - low) / (high - low), row["metrics"][PRIMARY]
-        y = 235 - 2.2 * value
+
+    def x(cost: float) -> float:
+        return 6 + 88 * (math.log10(cost) - low) / (high - low)
+
+    def y(value: float) -> float:
+        return 235 - 2.2 * value
+
+    parts = ['<svg class="plot" width="100%" height="262" role="img" aria-label="cost against quality">']
+    for value in (0, 50, 100):
+        parts.append(f'<line class="axis" x1="6%" x2="100%" y1="{y(value):.0f}" y2="{y(value):.0f}"/>')
+        parts.append(f'<text x="4%" y="{y(value) + 4:.0f}" text-anchor="end">{value}</text>')
+    for tick in sorted({min(seconds, default=1.0), max(seconds, default=10.0)}):
+        parts.append(f'<text x="{x(tick):.2f}%" y="256" text-anchor="middle">{tick:.0f} s</text>')
+    best = -1.0
+    for cost, row in sorted(zip(seconds, rows, strict=True), key=lambda each: (each[0], -each[1]["metrics"][PRIMARY])):
+        value = row["metrics"][PRIMARY]
         mark = "bar strong" if row["row"] == "ours" else "bar"
         title = f"{row['row']}: {PRIMARY} {value:.1f}, {cost:.0f} device-seconds"
-        parts.append(f'<circle class="{mark}" cx="{x:.2f}%" cy="{y:.1f}" r="6"><title>{title}</title></circle>')
+        parts.append(
+            f'<circle class="{mark}" cx="{x(cost):.2f}%" cy="{y(value):.1f}" r="6"><title>{title}</title></circle>'
+        )
+        if value > best:
+            best = value
+            place = f'x="{x(cost):.2f}%" y="{y(value) + 4:.1f}"'
+            side = 'dx="-9" text-anchor="end"' if x(cost) > 70 else 'dx="9"'
+            parts.append(f"<text {place} {side}>{row['row']}</text>")
     return Markup("".join([*parts, "</svg>"]))
 
 

@@ -38,6 +38,8 @@ EFFECTS = (
     ("mlp", "average", "the trained combiner over the average"),
     ("mlp", "mlp-unmasked", "right answers masked over not masked"),
     ("mlp", "mlp-published-weights", "corrected weights of the loss over the published ones"),
+    ("mlp", "mlp-uncentred", "centred unit video vectors over raw ones"),
+    ("ours", "mlp", "a trained head on the video vectors over none"),
     ("ours", "tf-covr-base", "ours over TF-CoVR-Base"),
 )
 """Rows that differ in one thing, and in what: the better one is expected first."""

@@ -32,8 +32,8 @@ KEY_TAG = "covr.key"
 _BATCH = 500  # metrics in one request; MLflow takes 1000
 _REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE")
 
-for _noisy in ("mlflow.store.db.utils", "alembic"):
-    logging.getLogger(_noisy).setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints tracebacks of what we tell in a line
 
 
 class Server:

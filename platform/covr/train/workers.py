@@ -86,7 +86,8 @@ class Workers:
 
         threads = trainer.threads
         if threads == "auto":
-            threads = max(1, int(cluster.num_cpus // max(trainer.devices, 1)) - data_cpus)
+            free = cluster.num_cpus - cluster.held_cpus
+            threads = max(1, int(free // max(trainer.devices, 1)) - data_cpus)
             while threads > 1 and unplaced(demands(threads), cluster.nodes):  # more than a node has
                 threads -= 1
         require(demands(threads), cluster)
@@ -112,5 +113,5 @@ class Workers:
 def stream_cpus(cfg: DictConfig, cluster: Cluster) -> int:
     """CPUs of the stream that feeds one training worker of stage 1: by default half of what there is for it."""
     if cfg.machine.decode_workers == "auto":
-        return max(1, int(cluster.num_cpus // (2 * cfg.trainer.devices)))
+        return max(1, int((cluster.num_cpus - cluster.held_cpus) // (2 * cfg.trainer.devices)))
     return cfg.machine.decode_workers

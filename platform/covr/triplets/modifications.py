@@ -2,7 +2,8 @@
 
 Each changed attribute becomes an adverbial phrase with a meaning: the value itself ("twice"), or the change where the
 source makes it one ("once more", "to the other side"). Phrases are put into a frame ("show it ..."). What a phrase
-does not say, nobody can read from it: `Modification.meaning` is what a reader of the text knows.
+does not say, nobody can read from it: `Modification.meaning` is what a reader of the text knows. An attribute that
+stays as it is can be asked for by its value only.
 
 Gymnastics has phrases of its own (`VALUES`); any other attribute is named beside its value ("with colour red").
 """
@@ -92,11 +93,12 @@ def _phrase(name: str, source: str, target: str, rng: np.random.Generator) -> tu
     """A phrase for one changed attribute and its meaning."""
     if not {source, target} <= VALUES.get(name, {}).keys():
         said = {"name": name.replace("_", " "), "source": source, "target": target}
-        return PLAIN[rng.integers(len(PLAIN))].format(**said), target
+        plain = PLAIN if source != target else [phrase for phrase in PLAIN if "{source}" not in phrase]
+        return plain[rng.integers(len(plain))].format(**said), target
     choices = [(phrase, target) for phrase in VALUES[name][target]]
-    if name == "side":
+    if name == "side" and source != target:
         choices += [(phrase, "other") for phrase in OTHER_SIDE]
-    if name == "count":
+    if name == "count" and source != target:
         change = int(target) - int(source)
         choices += [(phrase, f"{change:+d}") for phrase in CHANGES[change]]
     return choices[rng.integers(len(choices))]

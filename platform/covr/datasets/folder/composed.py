@@ -16,8 +16,11 @@ from covr.triplets.ceilings import oracle_map
 from covr.triplets.modifications import write
 from covr.triplets.pairs import Pair, label_pairs, sample_evenly
 from covr.triplets.rows import triplet
+from covr.triplets.unchanged import unchanged
 from covr.triplets.words import differences, write_difference
 
+UNCHANGED = 0.08
+"""Of the train triplets, about so many more that ask for what the query is already; `motions` has as many."""
 Writer = Callable[[], tuple[Sequence[str], Hashable]]
 """Wordings of a pair's modification, and what a reader knows from the first."""
 
@@ -71,6 +74,9 @@ def compose(clips: Sequence[Mapping[str, Any]], attributes: Sequence[str], askin
                 if split == "test":
                     meanings.append(meaning)
     _check_splits(triplets, by_label)
+    if attributes:
+        of_label = sum(row["split"] == "train" for row in triplets) * UNCHANGED / len(values)
+        triplets += unchanged(values, by_label, max(1, round(of_label)), asking.wordings, rng)
     _tell_ceilings([row for row in triplets if row["split"] == "test"], meanings, by_label)
     return triplets
 

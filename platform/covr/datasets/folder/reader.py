@@ -35,7 +35,7 @@ from covr.storage import Place
 from covr.storage.place import fingerprint
 from covr.triplets.rows import galleries
 
-READER = 1
+READER = 2
 """Raised when the same folder and options give other rows."""
 _TASK_FILES = 4
 _TOLD = "ingest"

@@ -28,10 +28,7 @@ from covr.models.joint import (
     TFCoVRConfig,
     TFCoVRRetriever,
 )
-from covr.models.retriever import ComposedRetriever
-from covr.models.sides import Encoder, Side
-from covr.models.video import VideoEncoder, load_video
-from covr.storage import Place
+from covr.models.video import VideoEncoder
 
 CONFIGS: dict[type[Any], type] = {
     BlipRetriever: BlipConfig,
@@ -89,28 +86,6 @@ def _new(cfg_model: DictConfig) -> JointRetriever:
     config = build(cfg_model.joint)
     kind = next(kind for kind, configuration in CONFIGS.items() if type(config) is configuration)
     return kind(config)
-
-
-def load_sides(model: Place) -> dict[Side, Encoder]:
-    """What turns clips into the features of each side, for the model in a folder; no query side where it reads none.
-
-    Args:
-        model: a video encoder's folder, or a retriever's.
-
-    Raises:
-        UserError: no such folder, or a damaged one.
-    """
-    if (model / folder.CONFIG).exists() and (model / folder.CONFIG).read_json().get("kind") == "retriever":
-        retriever = ComposedRetriever.load(model)
-        sides: dict[Side, Encoder | None] = {"target": retriever.target_encoder, "query": retriever.query_encoder}
-        return {side: encoder for side, encoder in sides.items() if encoder is not None}
-    video = load_video(model)
-    return {"target": video, "query": video}
-
-
-def load_encoders(model: Place) -> list[Encoder]:
-    """The distinct encoders of `load_sides`: one, or one a side where they differ."""
-    return list({encoder.fingerprint(): encoder for encoder in load_sides(model).values()}.values())
 
 
 def restore_joint(config: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> JointRetriever:

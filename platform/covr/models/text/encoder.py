@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from covr.errors import UserError
 from covr.limits import LIMITS
@@ -68,14 +67,20 @@ class TextEncoder(nn.Module):
     Equal texts of a batch are encoded once. Frozen layers stay in evaluation mode; what they compute of the texts
     given to `remember` is kept.
 
+    Attributes:
+        padding: the configuration's; who only encodes may set `longest`.
+
     Args:
         config: the architecture; weights are random until they are loaded.
         dim: D.
     """
 
     def __init__(self, config: TextConfig, dim: int) -> None:
+        from transformers import BertConfig, BertModel  # seconds, which whoever reads no text is spared
+
         super().__init__()
         self.config = config
+        self.padding: Literal["longest", "max_length"] = config.padding
         layout = BertConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.dim,
@@ -120,7 +125,7 @@ class TextEncoder(nn.Module):
         """`input_ids` and `attention_mask` (B, L) of texts that are clean already, on the encoder's device."""
         tokens = wordpiece()(
             cleaned,
-            padding=self.config.padding,
+            padding=self.padding,
             truncation=True,
             max_length=self.config.max_tokens,
             return_tensors="pt",

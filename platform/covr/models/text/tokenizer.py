@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 from covr.models.text.cleaning import Cleaning, clean, unclipped
+
+if TYPE_CHECKING:
+    from transformers import BertTokenizer, CLIPTokenizer, PreTrainedTokenizerBase
 
 VOCABULARY_SIZE = 30522
 """Of `wordpiece`."""
@@ -20,6 +23,8 @@ BYTE_PAIRS_SIZE = 49408
 @cache
 def wordpiece() -> BertTokenizer:
     """WordPiece over the vocabulary of bert-base-uncased; shared, and never changed."""
+    from transformers import BertTokenizer  # seconds, which whoever reads no text is spared
+
     lines = files("covr.models.text").joinpath("bert-base-uncased-vocab.txt").read_text("utf-8").splitlines()
     # `vocab=`, not `vocab_file=`: this release of transformers takes the latter in silence and knows no word then
     return BertTokenizer(vocab={token: index for index, token in enumerate(lines)})
@@ -31,6 +36,8 @@ def byte_pairs() -> CLIPTokenizer:
 
     Ids: the 256 bytes in the order in which GPT-2 prints them, the same at the end of a word, then one a merge.
     """
+    from transformers import CLIPTokenizer  # as above
+
     packed = files("covr.models.text").joinpath("clip-byte-pairs.txt.gz").read_bytes()
     printed = sorted(ByteLevel.alphabet(), key=lambda letter: (ord(letter) > 255, ord(letter)))
     lines = gzip.decompress(packed).decode("utf-8").splitlines()[1 : BYTE_PAIRS_SIZE - 2 - 2 * len(printed) + 1]
