@@ -32,14 +32,13 @@ pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 
 NAME = "drilled"
 TIMEOUT_S = 20.0  # of a query to an encoder that stalls
-WAIT_S = 120.0  # of one to a replica that is being started again: on a loaded machine that takes a while
 ENOUGH = 1000  # queries in which one lost would be 0.1 %
 
 
 @contextmanager
 def served(root: Place, url: str, **settings: object) -> Iterator[str]:
     """The endpoint, and that it is ready."""
-    given = {"root": str(root), "timeout_s": WAIT_S, **settings}
+    given = {"root": str(root), **settings}
     ray_serve.run(app(Settings.model_validate(given)), name=NAME, route_prefix=f"/{NAME}")
     try:
         yield url.replace("/retrieval", f"/{NAME}")
