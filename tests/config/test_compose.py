@@ -14,7 +14,9 @@ from covr.errors import UserError
 
 ROOT = Path(covr.config.__file__).parent
 CONFIGURATIONS = sorted(
-    f"{path.parent.relative_to(ROOT)}={path.stem}" for path in ROOT.rglob("*.yaml") if path.parent != ROOT
+    f"{path.parent.relative_to(ROOT)}={path.stem}".replace("model/motions=", "model=motions/")  # rows, not a group
+    for path in ROOT.rglob("*.yaml")
+    if path.parent != ROOT
 )
 
 
