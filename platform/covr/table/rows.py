@@ -87,7 +87,7 @@ def rows_of(data: str, asked: str | Sequence[str]) -> list[Row]:
 
 def weights_of(cfg: DictConfig, row: str) -> dict[str, str]:
     """The files that `table.weights` gives a row: one, for `model.ckpt.path`, or several by their options."""
-    given = cfg.table.weights.get(row)
+    given = (cfg.table.weights or {}).get(row)
     if given is None:
         return {}
     return {WEIGHTS[0]: given} if isinstance(given, str) else {str(key): str(file) for key, file in given.items()}
