@@ -64,6 +64,7 @@ def _fifth(number: int, draw: random.Random) -> float:
 @pytest.mark.parametrize("number", range(WORKER_PIPELINES))
 def test_workers_killed(calm_and_lives, tmp_path, number):
     calm, calm_lives = calm_and_lives
+    assert calm_lives.seconds.keys() == WORKERS.keys()
     draw = random.Random(number)
     lives = Lives({who: _fifth(number, draw) * seconds for who, seconds in calm_lives.seconds.items()})
     status = calm_run.pipeline(tmp_path, lambda _, step: lives.look(step), AWAY)
