@@ -2,7 +2,7 @@
 
 Writes results.json, results.md, table.html (report) and scores.parquet below `out`. Killed and run again, it goes on:
 
-    python jobs/table.py data=motions                                     # every row; about 3 hours on two cores
+    python jobs/table.py data=motions                                     # every row; hours on two cores
     python jobs/table.py data=motions 'rows=[mlp,ours]' 'seeds=[1234]'    # some rows, one seed
     python jobs/table.py data=webvid-covr data.root=DIR 'table.weights={blip-covr: webvid-covr.ckpt}'
 
