@@ -43,6 +43,16 @@ def test_each_gpu_has_an_encoder_and_two_may_share_one():
     assert plan_on(*nodes, encode_workers=1).encode_workers == 1
 
 
+def test_beside_gpus_all_cpus_decode_but_one_that_feeds_each():
+    """Half of 16 cores decoded for a GPU that waited for them."""
+    one = plan_on({"CPU": 16, "GPU": 1})
+    assert (one.decode_workers, one.decode_cpus, one.encode_cpus) == (14, 1, pytest.approx(1.9))
+    assert plan_on({"CPU": 8, "GPU": 4}).decode_workers == 4
+    assert plan_on({"CPU": 16}).decode_workers == 8
+    tied = {"decode_resources": {"decode": 0.01}, "encode_resources": {"train": 0.01}}
+    assert plan_on({"CPU": 6, "decode": 1}, {"CPU": 16, "GPU": 4, "train": 1}, **tied).decode_workers == 6
+
+
 def test_what_no_node_has_is_told_before_anything_waits_for_it():
     with pytest.raises(UserError, match=r"no node holds one of decode .*decode 0.01.*nodes have 2 x"):
         plan_on({"CPU": 2}, {"CPU": 2}, decode_resources={"decode": 0.01})

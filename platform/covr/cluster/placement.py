@@ -31,7 +31,7 @@ def unplaced(demands: Sequence[Demand], nodes: Sequence[Mapping[str, float]]) ->
     free = [dict(node) for node in nodes]
     for demand in sorted(demands, key=lambda d: [-d.each.get(name, 0) for name in ("GPU", "CPU")]):
         for _ in range(demand.num):
-            able = [node for node in free if _holds(node, demand.each)]
+            able = [node for node in free if holds(node, demand.each)]
             if not able:
                 return demand
             # Where least is left over, and what needs no GPU away from GPUs.
@@ -54,7 +54,7 @@ def require(demands: Sequence[Demand], cluster: Cluster) -> None:
         parts = " + ".join(f"{demand.name} {demand.num * demand.each.get('CPU', 0):g}" for demand in demands)
         raise UserError(f"the plan needs {total:g} CPUs ({parts}) but the cluster has {have:g}", "machine", fix)
     for demand in demands:
-        if not any(_holds(node, demand.each) for node in cluster.nodes):
+        if not any(holds(node, demand.each) for node in cluster.nodes):
             raise UserError(
                 f"no node holds one of {demand.name} ({_told(demand.each)}); nodes have {_nodes(cluster)}",
                 "machine",
@@ -67,10 +67,11 @@ def require(demands: Sequence[Demand], cluster: Cluster) -> None:
 
 def largest(cluster: Cluster, name: str, needing: Mapping[str, float]) -> float:
     """The most of a resource that one node has, of those that hold `needing`; infinite where none does."""
-    return max((node.get(name, 0.0) for node in cluster.nodes if _holds(node, needing)), default=inf)
+    return max((node.get(name, 0.0) for node in cluster.nodes if holds(node, needing)), default=inf)
 
 
-def _holds(node: Mapping[str, float], each: Mapping[str, float]) -> bool:
+def holds(node: Mapping[str, float], each: Mapping[str, float]) -> bool:
+    """Whether a node has as much of every resource."""
     return all(node.get(name, 0) + _EPSILON >= amount for name, amount in each.items())
 
 

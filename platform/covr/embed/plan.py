@@ -8,7 +8,7 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
-from covr.cluster.placement import Demand, largest, require, unplaced
+from covr.cluster.placement import Demand, holds, largest, require, unplaced
 from covr.cluster.session import Cluster
 from covr.errors import UserError
 
@@ -43,7 +43,7 @@ class Plan:
 
 
 def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto") -> Plan:
-    """One CPU a decode worker and the others to the encoders; equal shares of a CPU where there are too few.
+    """A CPU for each decode worker and the others to the encoders; equal shares of a CPU where there are too few.
 
     Raises:
         UserError: what is asked for does not fit on the cluster's nodes, or it has no GPU where one is asked for.
@@ -59,7 +59,14 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     auto = machine.decode_workers == "auto"
     most = sum(node.get("CPU", 0) for node in cluster.nodes)
     have = cluster.num_cpus or most  # a cluster may have scaled down to its head
-    workers = _half(have) if auto else int(machine.decode_workers)
+    room = sum(int(node.get("CPU", 0)) for node in cluster.nodes if holds(node, decode_resources))
+
+    def decoders(num_cpus: float) -> int:
+        """Half of the CPUs beside encoders on CPUs; beside encoders on GPUs all but the one that feeds each of them."""
+        beside_gpus = int(num_cpus - encoders - _RAY_DATA) if gpus else 0
+        return max(1, min(room, max(int(num_cpus // 2), beside_gpus)))
+
+    workers = decoders(have - cluster.held_cpus) if auto else int(machine.decode_workers)
     require(_demands(workers, _LEAST, {}, encoders, _LEAST, {}), cluster)  # in sum: names the option to lower
     free = max(have - cluster.held_cpus - _RAY_DATA, _LEAST * (workers + encoders))
     share = min(1.0, free / (workers + encoders))
@@ -71,7 +78,7 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
     require(_demands(workers, share, decode_resources, encoders, cpus, encode), cluster)
     return Plan(
         decode_workers=workers,
-        decode_workers_most=max(workers, _half(most)) if auto else workers,
+        decode_workers_most=max(workers, decoders(most)) if auto else workers,
         decode_cpus=share,
         decode_resources=decode_resources,
         encode_workers=encoders,
@@ -79,10 +86,6 @@ def plan(machine: DictConfig, cluster: Cluster, accelerator: Accelerator = "auto
         encode_gpus=gpus,
         encode_resources=encode_resources,
     )
-
-
-def _half(num_cpus: float) -> int:
-    return max(1, int(num_cpus // 2))
 
 
 def _demands(
