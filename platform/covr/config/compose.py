@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -30,19 +31,28 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         UserError: an unknown option, group or value, with the nearest known name; a value of another kind.
     """
     overrides = translate(overrides)
-    GlobalHydra.instance().clear()
     try:
-        with initialize_config_module("covr.config", version_base="1.3"):
-            cfg = hydra_compose("job", list(overrides))
-            OmegaConf.resolve(cfg)
-            values = [each for each in overrides if _VALUE.match(each)]
-            defaults = hydra_compose("job", [each for each in overrides if each not in values])
+        cfg = _composed(overrides)
+        OmegaConf.resolve(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*_explain(error, overrides)) from None
+    values = [each for each in overrides if _VALUE.match(each)]
     for value in values:
-        _check_kind(value.partition("=")[0], cfg, defaults)
+        _check_kind(value.partition("=")[0], cfg, _defaults(tuple(each for each in overrides if each not in values)))
     check_machine(cfg.machine)
     return cfg
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("covr.config", version_base="1.3"):
+        return hydra_compose("job", list(overrides))
+
+
+@lru_cache
+def _defaults(choices: tuple[str, ...]) -> DictConfig:
+    """What values are held against: asked once a process, because Hydra takes as long as for the configuration itself."""
+    return _composed(choices)
 
 
 def _check_kind(name: str, cfg: DictConfig, defaults: DictConfig) -> None:

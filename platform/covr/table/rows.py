@@ -47,7 +47,7 @@ class Row:
     model: str
     """The choice of the group `model`."""
 
-    def configure(self, overrides: Sequence[str], seed: int, weights: Mapping[str, str]) -> DictConfig:
+    def configure(self, overrides: Sequence[str], weights: Mapping[str, str]) -> DictConfig:
         """The job's configuration for this row.
 
         Args:
@@ -60,7 +60,7 @@ class Row:
             kept = [override for override in kept if not override.lstrip("+").startswith("model")]
         data = [override for override in overrides if override.startswith("data=")]
         files = [f"{option}={file}" for option, file in weights.items()]
-        choice = [f"model={self.model}", f"seed={seed}", "rows=[composed]", "machine.features=[pooled,frames]"]
+        choice = [f"model={self.model}", "rows=[composed]", "machine.features=[pooled,frames]"]
         return compose([*data, *choice, *kept, *files])
 
 

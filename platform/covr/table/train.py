@@ -101,18 +101,20 @@ def _finetune(job: Job, absent: dict[str, str], unit: Trained) -> None:
 
 
 def _plan(job: Job, rows: Sequence[Row], seeds: Sequence[int]) -> list[Trained]:
-    known = {row.name: row for row in rows}
+    waiting, seen = list(rows), {row.name for row in rows}
+    configured: list[tuple[str, DictConfig]] = []
+    for row in waiting:
+        cfg = row.configure(job.overrides, weights_of(job.cfg, row.name))
+        configured.append((row.name, cfg))
+        for needed in needed_rows(cfg):
+            if needed not in seen:
+                seen.add(needed)
+                waiting.append(Row(name=needed, model=row.model.replace(row.name, needed)))
     plan: list[Trained] = []
     for seed in seeds:
-        waiting, seen = list(known.values()), set(known)
-        for row in waiting:
-            cfg = row.configure(job.overrides, seed, weights_of(job.cfg, row.name))
-            for needed in needed_rows(cfg):
-                if needed not in seen:
-                    seen.add(needed)
-                    waiting.append(Row(name=needed, model=row.model.replace(row.name, needed)))
-            start = job.root / f"seed-{seed}" / "starts" / _start_key(cfg, row.name)
-            plan.append(Trained(row=row.name, seed=seed, cfg=cfg, start=start))
+        for name, cfg in configured:
+            start = job.root / f"seed-{seed}" / "starts" / _start_key(cfg, name)
+            plan.append(Trained(row=name, seed=seed, cfg=changed(cfg, seed=seed), start=start))
     return plan
 
 
