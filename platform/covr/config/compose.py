@@ -51,7 +51,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 @lru_cache
 def _defaults(choices: tuple[str, ...]) -> DictConfig:
-    """What values are held against: asked once a process, because Hydra takes as long as for the configuration itself."""
+    """What values are held against: once a process, because Hydra takes as long as for the configuration itself."""
     return _composed(choices)
 
 
