@@ -10,12 +10,14 @@ from types import MappingProxyType
 
 import psutil
 
-DECODE, TRAIN = "ray::MapWorker(MapBatches(Decode))", "ray::RayTrainWorker"
+DECODE, ENCODE = "ray::MapWorker(MapBatches(Decode))", "ray::MapWorker(MapBatches(Encode))"
+TRAIN = "ray::RayTrainWorker"
 """What Ray calls the processes."""
 WORKERS = {
     "pretrain, decoding": ("pretrain", DECODE),
     "pretrain, training": ("pretrain", TRAIN),
     "embed, decoding": ("embed", DECODE),
+    "embed, encoding": ("embed", ENCODE),
     "finetune, training": ("finetune/composed", TRAIN),
 }
 """Which step's workers are looked at."""

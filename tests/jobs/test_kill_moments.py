@@ -1,4 +1,4 @@
-"""The pipeline with its driver, its decode workers and its training workers killed at random moments, ten times each.
+"""The pipeline with its driver, decode and training workers killed at ten random moments each, and encoders at five.
 
 Whoever was killed, and with the same command again, the outcome is that of a calm run. The driver's ten moments are in
 two pipelines, each killed and run again five times before it comes to its end.
@@ -21,7 +21,7 @@ from worker_lives import WORKERS, Lives
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 AWAY = "trainer.logger.uri=http://127.0.0.1:9"  # test_kill.py looks into MLflow; here the journals are enough
 DRIVER_PIPELINES, DRIVER_MOMENTS = 2, 10
-WORKER_PIPELINES = 5  # in each, two decode workers and two training workers are killed
+WORKER_PIPELINES = 5  # in each, two decode workers, an encoder and two training workers are killed
 
 
 def moments(calm: Path, pipeline: int) -> list[tuple[str, float]]:
