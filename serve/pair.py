@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from covr.embed.read import texts_about
+from covr.embed.read import SideFeatures
 from covr.errors import UserError
 from covr.evaluate.confidence import Confidence
 from covr.index.current import Current
@@ -54,8 +54,8 @@ class Pair:
         folder = local_place(current.retriever_uri(root))
         retriever = ComposedRetriever.load(folder)
         snapshot = Snapshot.load(current.snapshot_place(root), target_fingerprint=retriever.target_fingerprint)
-        kind = retriever.needs.query_description
-        descriptions = kind and dict(zip(snapshot.clip_ids, texts_about(root, snapshot.clip_ids, kind), strict=True))
+        described = SideFeatures(root, retriever).descriptions(snapshot.clip_ids)
+        descriptions = described and dict(zip(snapshot.clip_ids, described, strict=True))
         encoder = QueryEncoder(
             retriever,
             snapshot.manifest.decoder,

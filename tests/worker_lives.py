@@ -42,12 +42,12 @@ class Lives:
             pid = next((pid for pid, found in named if found.startswith(title)), None)
             if pid is None:
                 continue
-            known, born = self._born.setdefault(who, (pid, time.monotonic()))
-            if pid == known:
-                self.seconds[who] = time.monotonic() - born
-                if self.seconds[who] >= self.due.get(who, float("inf")):
-                    os.kill(pid, signal.SIGKILL)
-                    self.killed.add(who)
+            if self._born.get(who, (None, 0))[0] != pid:  # the first one, or the one of the step before is gone
+                self._born[who] = (pid, time.monotonic())
+            self.seconds[who] = time.monotonic() - self._born[who][1]
+            if self.seconds[who] >= self.due.get(who, float("inf")):
+                os.kill(pid, signal.SIGKILL)
+                self.killed.add(who)
 
 
 def _title(process: psutil.Process) -> str:

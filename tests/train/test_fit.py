@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import tiny_triplets
 import torch
 from ray import cloudpickle
@@ -207,10 +209,16 @@ def test_a_change_of_workers_in_the_middle_reads_every_triplet_once(calm, root):
 
 
 def test_a_worker_that_dies_before_it_trains_is_replaced(root, ray_cluster, capsys):
-    """Ray Train took that for a failure of its own and gave up, however many failures were allowed."""
+    """Ray Train took that for a failure of its own and gave up, however many failures were allowed; and the CPUs of the
+    lost one stayed taken, so that the decoding of what came next waited for them."""
+    free = ray.available_resources()["CPU"]
     stillborn = Outcome(root, "stillborn", ONE_WORKER, as_sent=DiesOnArrival)
     assert len(stillborn.losses()) == 9
     assert "lost as it started" in capsys.readouterr().out
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU", 0) < free:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_validates_when_asked_and_saves_the_averaged_weights(calm):

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.compute as pc
 
 from covr.embed.features import Features
+from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.storage import Place, TableStore
 
@@ -70,7 +72,37 @@ class SideFeatures:
             UserError: a clip without one.
         """
         kind = self.needs.query_description
-        return None if kind is None else texts_about(self.root, clip_ids, kind)
+        if kind is None:
+            return None
+        if self.needs.described_by == "nearest":
+            assert self.query_encoder is not None
+            clip_ids = nearest(self.root, self.query_encoder, clip_ids)
+        return texts_about(self.root, clip_ids, kind)
+
+
+def nearest(root: Place, encoder: str, clip_ids: Sequence[str]) -> list[str]:
+    """Of each clip the training clip, from another recording, whose centred pooled vector has the largest cosine.
+
+    Raises:
+        UserError: vectors are missing, or there is no training clip.
+    """
+    clips = TableStore(root / "tables/clips", "clips").require(["clip_id", "split", "source_video"], made_by="ingest")
+    source = dict(zip(clips["clip_id"].to_pylist(), clips["source_video"].to_pylist(), strict=True))
+    lacking = refused(root, encoder)
+    of_train = clips.filter(pc.equal(clips["split"], "train"))["clip_id"].to_pylist()
+    train = [clip for clip in of_train if clip not in lacking]
+    if not train:
+        raise UserError("there is no training clip to describe others by", str(root / "tables"), "give a train split")
+    train_ND, clips_CD = pooled(root, encoder, train), pooled(root, encoder, clip_ids)
+    mean_D = train_ND.mean(0)
+    train_ND, clips_CD = (v - mean_D for v in (train_ND, clips_CD))
+    train_ND /= np.linalg.norm(train_ND, axis=1, keepdims=True)
+    sources = np.array([source[clip] or clip for clip in train])
+    found: list[str] = []
+    for clip, clip_D in zip(clip_ids, clips_CD, strict=True):
+        cosine_N = np.where(sources == (source[clip] or clip), -np.inf, train_ND @ clip_D)
+        found.append(train[int(cosine_N.argmax())])
+    return found
 
 
 def texts_about(root: Place, owners: Sequence[str], kind: str, instead: str = "") -> list[str]:

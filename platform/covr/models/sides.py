@@ -17,6 +17,9 @@ Feature = Literal["pooled", "frames", "tokens"]
 """A kind of row of the features table: of a clip, one vector, one or several a frame, or all tokens."""
 
 Side = Literal["target", "query"]
+DescribedBy = Literal["given", "nearest"]
+"""Whose text describes a clip: its own, as the data set gives it, or, where nobody wrote one, the training clip's that
+the encoder finds nearest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +32,7 @@ class Needs:
     target_feature: Feature
     query_description: Literal["description", "caption"] | None = None
     """The kind of text about the query clip (a `kind` of the texts table) that the query side reads as well."""
+    described_by: DescribedBy = "given"
 
 
 class Encoder(Protocol):

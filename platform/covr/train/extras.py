@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from covr.embed.read import texts_about
+from covr.embed.read import SideFeatures
 from covr.models import ComposedRetriever
 from covr.models.joint import JointRetriever
 from covr.storage import Place
@@ -45,8 +45,9 @@ class Extras:
     ) -> None:
         self.retriever = retriever
         self._clips: list[str] = triplets["query_clip"].to_pylist()
-        kind = retriever.train().needs.query_description
-        self._described = None if kind is None else dict(zip(asking, texts_about(root, asking, kind), strict=True))
+        clips = list(dict.fromkeys(asking))
+        described = SideFeatures(root, retriever.train()).descriptions(clips)
+        self._described = None if described is None else dict(zip(clips, described, strict=True))
         scores = triplets["target_weights"].to_pylist()
         self._scores: np.ndarray | None = None
         if len(target_shape) > 1 and any(scores):

@@ -22,6 +22,7 @@ from covr.report.console import say
 from covr.storage import Place
 from covr.storage.remote import for_arrow
 from covr.tracking import RunLogger
+from covr.train.leftovers import free_leftovers
 from covr.train.loop import Assignment, MakeTask, work
 from covr.train.progress import Progress
 from covr.train.recipe import Recipe
@@ -88,12 +89,12 @@ def fit(
             result = _run(make_trainer(), progress, watch)
             break
         except TrainingFailedError as error:
-            if starts and _lost_at_start(error):
-                starts -= 1
-                say("  a training worker was lost as it started; training goes on with another")
-                continue
-            refusal = ray.get(progress.refusal.remote())
-            raise (UserError(*refusal) if refusal else error) from None
+            if not starts or not _lost_at_start(error):
+                refusal = ray.get(progress.refusal.remote())
+                raise (UserError(*refusal) if refusal else error) from None
+        starts -= 1
+        say("  a training worker was lost as it started; training goes on with another")
+        free_leftovers()
     if result is None:
         raise UserError(*ray.get(progress.refusal.remote()))
     for other in checkpoints.list():

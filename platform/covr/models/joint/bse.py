@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from covr.errors import UserError
 from covr.models.joint.base import Text
 from covr.models.joint.blip import BlipConfig, BlipRetriever
-from covr.models.sides import Needs
+from covr.models.sides import DescribedBy, Needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,7 @@ class BSEConfig(BlipConfig):
     """Longest description, in tokens (published: 35 in training, 64 in testing; dense ones run to about 110)."""
     description_token: Literal["cls", "enc"] = "cls"
     """First token of the description: [CLS] as in the published training, or [ENC] as in the published test."""
+    described_by: DescribedBy = "given"
 
 
 class BSERetriever(BlipRetriever):
@@ -38,7 +39,11 @@ class BSERetriever(BlipRetriever):
     @property
     def needs(self) -> Needs:
         described = self.config.query == "multimodal"
-        return replace(super().needs, query_description="description" if described else None)
+        return replace(
+            super().needs,
+            query_description="description" if described else None,
+            described_by=self.config.described_by,
+        )
 
     def prompt(self, description: Text) -> Tensor:
         """What is added to the image tokens, (B, E)."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from covr.models.joint.base import Text
 from covr.models.joint.blip import BlipConfig, BlipRetriever
-from covr.models.sides import Needs
+from covr.models.sides import DescribedBy, Needs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +26,7 @@ class ECDEConfig(BlipConfig):
     """Share of the caption's reading in the query."""
     caption_in: Literal["training and testing", "training"] = "training and testing"
     """Where the query reads the caption; in `training` only as published, whose test leaves it out."""
+    described_by: DescribedBy = "given"
 
 
 class ECDERetriever(BlipRetriever):
@@ -36,7 +37,9 @@ class ECDERetriever(BlipRetriever):
     @property
     def needs(self) -> Needs:
         described = self.config.query == "multimodal" and (self.training or self.config.caption_in != "training")
-        return replace(super().needs, query_description="caption" if described else None)
+        return replace(
+            super().needs, query_description="caption" if described else None, described_by=self.config.described_by
+        )
 
     def forward_query(self, frames: Tensor, text: Text, description: Text | None = None) -> Tensor:
         """(B, P): of unit length without a caption, shorter with one (the mix is not normalised again, as published).
