@@ -9,9 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import httpx
 from doc_commands import REPO
 
 from covr.client import Client
+from covr.errors import UserError
 
 SHORT = "model/text=random model.pretrain.max_epochs=1 model.finetune.max_epochs=2 test.bootstrap=50"
 TINY = "data.size=tiny"
@@ -33,8 +35,9 @@ class Reader:
 
     def types(self, command: str) -> None:
         """One command, to its end; of `make serve`, until it answers."""
+        serves = "make serve" in command
         command = self.fitted(command)
-        if "make serve" in command:
+        if serves:
             self.serve(command)
             return
         done = subprocess.run(
@@ -65,15 +68,16 @@ class Reader:
         self.serving = subprocess.Popen(
             ["bash", "-c", command], cwd=self.home, env=self.environment, start_new_session=True
         )
-        deadline = time.monotonic() + 600
-        while self.serving.poll() is None and time.monotonic() < deadline:
+        deadline = time.monotonic() + 300
+        while True:
             try:
                 with Client(self.environment["COVR_URL"]) as client:
-                    if client.ready().clips:
-                        return
-            except Exception:
+                    client.ready()
+                    return
+            except (UserError, httpx.HTTPError) as error:
+                assert self.serving.poll() is None, f"{command}: ended with {self.serving.returncode}"
+                assert time.monotonic() < deadline, f"{command}: {error}"
                 time.sleep(0.5)
-        raise AssertionError(f"{command}: nothing answers")
 
     def stop(self) -> None:
         """Ctrl-C."""
