@@ -46,5 +46,8 @@ def first_query(job: Job, k: int = 5) -> RenderableType:
     with serving(job.root, options) as url, Client(url) as client:
         query = client.clip(clip_id)
         answer = client.search(clip_id=clip_id, text=text, k=k)
+        targets = set(triplet["target_clips"])  # of this split; what has the label of one is as right
+        labels = {client.clip(target).label for target in targets.intersection(indexed.to_pylist())} - {None}
+        right = targets | {result.clip_id for result in answer.results if result.label in labels}
         asked = Text.assemble("query: ", (query.label or clip_id, "bold"), f" ({clip_id}), but: ", (text, "bold"))
-        return Group(asked, table(answer, right=set(triplet["target_clips"])))
+        return Group(asked, table(answer, right=right))

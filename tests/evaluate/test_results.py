@@ -105,3 +105,12 @@ def test_what_the_data_set_lacks_is_told_with_the_numbers():
     ]
     assert covered({"split": "val", "coverage": None, "data_coverage": {**data, "notes": []}}) == []
     assert covered({"split": "val", "coverage": None, "data_coverage": None}) == []
+
+
+def test_a_gallery_that_chance_orders_nearly_right_is_told():
+    """A folder of eight clips gave 100.0 in every row, chance among them, and no word about it."""
+    rows = [{"row": "chance", "metrics": {"mAP@10": 72.0}}, {"row": "composed", "metrics": {"mAP@10": 100.0}}]
+    (line,) = covered({"split": "test", "rows": rows})
+    assert line == "too few clips in the test split to tell anything: chance reaches 72.0"
+    rows[0]["metrics"]["mAP@10"] = 5.0
+    assert covered({"split": "test", "rows": rows}) == []

@@ -13,6 +13,8 @@ from covr.evaluate.metrics import MAP_AT, PRIMARY, RECALL_AT
 from covr.evaluate.queries import Coverage
 
 LINES = (*(f"mAP@{k}" for k in MAP_AT), *(f"R@{k}" for k in RECALL_AT), "median_rank", f"{PRIMARY}/published")
+CHANCE, TOO_EASY = "chance", 50.0
+"""A row, and the primary metric from which on its gallery is so small that any order of it is nearly right."""
 SEEN = {"yes": "seen in training", "no": "never seen in training"}
 
 
@@ -83,6 +85,11 @@ def covered(results: Mapping[str, Any]) -> list[str]:
     lines = [f"{Coverage(**results['coverage'])}"] if results.get("coverage") else []
     if counts and (counts["present"], counts["kept"]) < (counts["clips"], counts["queries"]):
         lines.append(f"of the data set, {told(results['split'], counts)}")
+    for row in results.get("rows", []):
+        if row["row"] == CHANCE and row["metrics"].get(PRIMARY, 0) >= TOO_EASY:
+            lines.append(
+                f"too few clips in the {results['split']} split to tell anything: chance reaches {number(row, PRIMARY)}"
+            )
     return lines + data.get("notes", [])
 
 
