@@ -22,6 +22,8 @@ ELSEWHERE = {  # command -> who runs it
     "covr doctor --address": "tests/cluster/test_submit_command.py",
     ".venv/bin/mlflow ui": "tests/tracking/test_ui_in_browser.py",
     "python benchmarks/": "who measures",
+    "make drills-cluster": "who changes what runs on clusters",
+    ".venv/bin/python -m pytest": "who changes what runs on clusters",
 }
 
 
