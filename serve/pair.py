@@ -55,7 +55,7 @@ class Pair:
         retriever = ComposedRetriever.load(folder)
         snapshot = Snapshot.load(current.snapshot_place(root), target_fingerprint=retriever.target_fingerprint)
         described = SideFeatures(root, retriever).descriptions(snapshot.clip_ids)
-        descriptions = described and dict(zip(snapshot.clip_ids, described, strict=True))
+        descriptions = None if described is None else dict(zip(snapshot.clip_ids, described, strict=True))
         encoder = QueryEncoder(
             retriever,
             snapshot.manifest.decoder,

@@ -10,7 +10,7 @@ import time
 
 import ray
 from ray._private.state import state
-from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData  # type: ignore[attr-defined]  # made by protobuf
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 _PATIENCE_S = 20.0
