@@ -55,8 +55,8 @@ browser: install    # the system's chromium, else what `.venv/bin/playwright ins
 	$(BIN)/python -m pytest -q -m browser
 
 bench-quick: install
-	$(BIN)/python benchmarks/embed_stages.py --pairs 3
-	$(BIN)/python benchmarks/train_step.py --pairs 3 --steps 200
+	$(BIN)/python benchmarks/embed_stages.py --pairs 2
+	$(BIN)/python benchmarks/train_step.py --pairs 3 --steps 100
 	$(BIN)/python benchmarks/rerun.py
 
 lock: install

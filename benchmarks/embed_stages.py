@@ -1,6 +1,6 @@
 """Embedding's stages on Ray Data / what the machine could do without it, on two kinds of clips.
 
-    python benchmarks/embed_stages.py [--pairs 3] [--clips small=1600 phone=96] [--out out/bench]
+    python benchmarks/embed_stages.py [--pairs 3] [--clips small=1600 phone=320] [--out out/bench]
 
 `decode`: A is the decode stage of `covr.embed` alone; B is bare loops, as many processes as A has decode workers, each
 `covr.clips.decode` and a resize in its own process, without isolation, tables or Ray.
@@ -160,7 +160,7 @@ def cores_over_cpu(root: Place, rows: pa.Table, encoder: VideoEncoder, machine: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--clips", nargs="+", default=["small=1600", "phone=96"], metavar="KIND=N")
+    parser.add_argument("--clips", nargs="+", default=["small=1600", "phone=320"], metavar="KIND=N")
     parser.add_argument("--stages", nargs="+", default=["decode", "embed"], choices=["decode", "embed"])
     parser.add_argument("--machine", nargs="*", default=[], help="options, as machine.decode_workers=2")
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
