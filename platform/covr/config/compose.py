@@ -31,14 +31,15 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         UserError: an unknown option, group or value, with the nearest known name; a value of another kind.
     """
     overrides = translate(overrides)
+    values = [each for each in overrides if _VALUE.match(each)]
     try:
         cfg = _composed(overrides)
         OmegaConf.resolve(cfg)
+        defaults = _defaults(tuple(each for each in overrides if each not in values)) if values else cfg
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(*_explain(error, overrides)) from None
-    values = [each for each in overrides if _VALUE.match(each)]
     for value in values:
-        _check_kind(value.partition("=")[0], cfg, _defaults(tuple(each for each in overrides if each not in values)))
+        _check_kind(value.partition("=")[0], cfg, defaults)
     check_machine(cfg.machine)
     return cfg
 
