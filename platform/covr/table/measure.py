@@ -39,7 +39,11 @@ EFFECTS = (
     ("mlp", "mlp-unmasked", "right answers masked over not masked"),
     ("mlp", "mlp-published-weights", "corrected weights of the loss over the published ones"),
     ("mlp", "mlp-uncentred", "centred unit video vectors over raw ones"),
-    ("ours", "mlp", "a trained head on the video vectors over none"),
+    ("ours", "mlp", "ours over the row mlp"),
+    ("ours", "ours-without-head", "a trained head on the video vectors over none"),
+    ("ours", "ours-narrow", "a wider combiner over that of mlp"),
+    ("ours", "ours-batch-128", "batches of 512 over 128"),
+    ("ours", "cross-attention", "ours over the best published form that reads frames"),
     ("ours", "tf-covr-base", "ours over TF-CoVR-Base"),
 )
 """Rows that differ in one thing, and in what: the better one is expected first."""

@@ -23,7 +23,10 @@ FROM_ONE_START = (
     *("tf-covr-base-stage2-only", "tf-covr-base", "ours"),
 )
 """On `motions`."""
-ABLATION = ("mlp", "mlp-unmasked", "mlp-published-weights", "mlp-uncentred")
+ABLATION = (
+    *("mlp", "mlp-unmasked", "mlp-published-weights", "mlp-uncentred"),
+    *("ours-without-head", "ours-narrow", "ours-batch-128"),
+)
 """On `motions`: one choice of the training changed at a time."""
 PUBLISHED = (
     *("blip2-text", "blip2-video", "clip-mlp-1", "clip-mlp-15", "blip2-mlp-1", "blip2-mlp-15"),

@@ -34,4 +34,5 @@ def _orphans() -> list[PlacementGroup]:
         if group.state == PlacementGroupTableData.CREATED
         and group.creator_job_id.hex() == job
         and group.creator_actor_dead
+        and not ray.ActorID(group.creator_actor_id).is_nil()  # those of the driver itself, as Ray Tune's
     ]

@@ -5,6 +5,7 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020. 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -26,9 +27,12 @@ from covr.storage.overlay import Overlay
 from covr.storage.place import fingerprint
 from covr.tracking import Tracking
 from covr.train.finetune import finetune
+from covr.train.leftovers import free_leftovers
 
 SHARED = ("tables", "media", "frames", "features", "text_states", "pretrain")
 BEST = "model/best.yaml"
+ENDED = "ended"
+"""Reported with a trial's last number: nobody ended it early."""
 
 
 def search(job: Job) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def run_trial(params: Mapping[str, Any], *, overrides: tuple[str, ...], out: str
     tracking = Tracking.from_config(cfg.trainer.logger, root)
     job = Job(cfg=cfg, root=home, tracking=tracking, parent_run=parent, overrides=overrides)
     result = finetune(job, trial_name(params), watch=tune.report)[trial_name(params)]
-    tune.report({PRIMARY: result[PRIMARY], "epoch": cfg.model.finetune.max_epochs})
+    tune.report({PRIMARY: result[PRIMARY], "epoch": cfg.model.finetune.max_epochs, ENDED: True})
 
 
 def configured(overrides: tuple[str, ...], params: Mapping[str, Any]) -> DictConfig:
@@ -132,17 +136,28 @@ def _tuner(job: Job, trial: Any, storage: str, name: str, slots: int) -> tune.Tu
             metric=PRIMARY,
             mode="max",
             num_samples=job.cfg.tune.trials,
-            max_concurrent_trials=max(1, slots),
-            search_alg=BasicVariantGenerator(random_state=job.cfg.seed),
+            search_alg=BasicVariantGenerator(random_state=job.cfg.seed, max_concurrent=max(1, slots)),
             scheduler=ASHAScheduler(
                 time_attr="epoch",
-                max_t=job.cfg.model.finetune.max_epochs,
+                max_t=job.cfg.model.finetune.max_epochs + 1,  # at max_t a trial is killed, before it has saved
                 grace_period=min(job.cfg.tune.grace_epochs, job.cfg.model.finetune.max_epochs),
                 reduction_factor=job.cfg.tune.reduction,
             ),
         ),
-        run_config=tune.RunConfig(name=name, storage_path=storage, verbose=0),
+        run_config=tune.RunConfig(name=name, storage_path=storage, verbose=0, callbacks=[_Watch()]),
     )
+
+
+class _Watch(tune.Callback):
+    """A line for each validation of a trial; and what a trial that is ended early held is freed."""
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if not result.get(ENDED):  # it repeats the last one
+            say(f"  {trial_name(trial.config)}  epoch {result['epoch']}  {PRIMARY} {result[PRIMARY]:.2f}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        if not trial.last_result.get(ENDED):
+            threading.Thread(target=free_leftovers, daemon=True).start()  # it waits until the trial's actors are dead
 
 
 def _page(job: Job, model: Any, value: float) -> str:
