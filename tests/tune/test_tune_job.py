@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from ray import tune
@@ -18,6 +24,7 @@ from covr.storage import Place
 from covr.tune.job import configured, space, trial_name
 
 REPO = Path(__file__).parents[2]
+TRIAL, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"
 SPACE = "tune.space={model.optimizer.lr:{low:1e-4,high:1e-2,log:true},+model.head:{choices:[null,16]}}"
 OPTIONS = ("experiment=tiny", "model.pretrain.max_epochs=1", "trainer.check_val_every_n_epoch=1")
 
@@ -49,19 +56,65 @@ def run(job: str, out: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.drill
-@pytest.mark.timeout(1500)
-def test_killed_it_goes_on_and_its_best_yaml_gives_its_number(tmp_path):
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("tune")
     for step in ("ingest", "pretrain", "embed"):
-        run(step, tmp_path)
-    asked = ("tune.trials=4", "tune.grace_epochs=1", "tune.reduction=2", SPACE)
-    process = subprocess.Popen(
-        command("tune", tmp_path, *asked),
+        run(step, out)
+    return out
+
+
+def begun(root: Path, *options: str, output: int = subprocess.DEVNULL) -> subprocess.Popen:
+    return subprocess.Popen(
+        command("tune", root, *options),
         cwd=REPO,
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def titles(pid: int) -> Iterator[tuple[int, str]]:
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.Error, IndexError):
+            yield process.pid, process.cmdline()[0]
+
+
+def trials_of(root: Path) -> list[Any]:
+    client = MlflowClient(f"sqlite:///{root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("covr").experiment_id], max_results=1000)
+    return [run for run in runs if "/trial-" in run.info.run_name]
+
+
+@pytest.mark.drill
+@pytest.mark.ci_slice
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("title", [TRIAL, TRAIN])
+def test_a_trial_whose_process_dies_comes_to_its_end(root, tmp_path, title):
+    """On one CPU, which each trial has to give back, those that ASHA ends early as well."""
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    asked = ("tune.trials=3", "tune.grace_epochs=1", "tune.reduction=2", SPACE, "machine.num_cpus=1")
+    process = begun(tmp_path, *asked, output=subprocess.PIPE)
+    said, killed = "", 0
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if re.match(r"  trial-\w+  epoch ", line) and not killed:
+            (killed, *_) = [pid for pid, name in titles(process.pid) if name.startswith(title)]
+            os.kill(killed, signal.SIGKILL)
+    assert process.wait() == 0, said
+    assert killed
+    assert "best of 3 trials" in said
+    assert {run.info.status for run in trials_of(tmp_path)} == {"FINISHED", "KILLED"}
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1500)
+def test_killed_it_goes_on_and_its_best_yaml_gives_its_number(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    asked = ("tune.trials=4", "tune.grace_epochs=1", "tune.reduction=2", SPACE)
+    process = begun(tmp_path, *asked)
 
     def finished() -> list[Path]:
         records = tmp_path.glob("tune/trials/*/steps/finetune/*.json")
@@ -77,9 +130,7 @@ def test_killed_it_goes_on_and_its_best_yaml_gives_its_number(tmp_path):
     assert "going on with the trials" in said
     assert {path: path.stat().st_mtime_ns for path in before} == before
     best = Place(tmp_path / "tune" / "tune.json").read_json()
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("covr").experiment_id], max_results=1000)
-    trials = [run for run in runs if "/trial-" in run.info.run_name]
+    trials = trials_of(tmp_path)
     assert len({run.info.run_name for run in trials}) == len(trials) == 4
     assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
     run("finetune", tmp_path, f"hydra.searchpath=[file://{tmp_path}/tune]", "model=best", "rows=[composed]")

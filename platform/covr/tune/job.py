@@ -39,7 +39,7 @@ def search(job: Job) -> dict[str, Any]:
     """Try `cfg.tune.trials` draws of `cfg.tune.space` around the configured model; write tune/model/best.yaml.
 
     Reads what jobs/embed.py left. Killed and run again, finished trials stay as they are and cut ones go on from their
-    last checkpoint. Every trial is an MLflow run `finetune/trial-<id>`.
+    last checkpoint, as do those that die (`trainer.max_failures`). Every trial is an MLflow run `finetune/trial-<id>`.
 
     Returns:
         {trial, params, mAP@10, epochs, trials}, also in tune/tune.json.
@@ -144,20 +144,38 @@ def _tuner(job: Job, trial: Any, storage: str, name: str, slots: int) -> tune.Tu
                 reduction_factor=job.cfg.tune.reduction,
             ),
         ),
-        run_config=tune.RunConfig(name=name, storage_path=storage, verbose=0, callbacks=[_Watch()]),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            verbose=0,
+            callbacks=[_Watch()],
+            failure_config=tune.FailureConfig(max_failures=job.cfg.trainer.max_failures),
+        ),
     )
 
 
 class _Watch(tune.Callback):
-    """A line for each validation of a trial; and what a trial that is ended early held is freed."""
+    """A line for each validation of a trial; and what a trial held that was ended early, or died, is freed."""
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         if not result.get(ENDED):  # it repeats the last one
             say(f"  {trial_name(trial.config)}  epoch {result['epoch']}  {PRIMARY} {result[PRIMARY]:.2f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if not trial.last_result.get(ENDED):
-            threading.Thread(target=free_leftovers, daemon=True).start()  # it waits until the trial's actors are dead
+            self._free()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        say(f"  {trial_name(trial.config)} failed; it goes on from its last checkpoint")
+        self._free()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._free()
+
+    def _free(self) -> None:
+        threading.Thread(target=free_leftovers, daemon=True).start()  # it waits until the trial's actors are dead
 
 
 def _page(job: Job, model: Any, value: float) -> str:
