@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 from mlflow_root import tracking_on
 
+from covr.evaluate import scores
+from covr.evaluate.against import any_against_any
 from covr.evaluate.queries import Queries
-from covr.evaluate.results import Comparison, score
+from covr.evaluate.results import Comparison, clusters, score
 from covr.report.page import page
 from covr.storage import Place
 
@@ -30,8 +32,15 @@ def build(filmed: Place, folder: Path) -> Place:
 
 
 def rendered(root: Place, asked: Queries, ranked: pa.Table) -> str:
-    """report.html with one row."""
-    scores = {"composed": score({"corrected": ranked}, asked, "composed")}
-    rows = Comparison(asked, 100, seed=0).rows(scores)
-    results = {"data": "tiny & <b>small</b>", "split": "test", "protocol": "both", "gallery": "g", "rows": rows}
+    """report.html with two rows, of the same answers; writes scores.parquet."""
+    found = {row: score({"corrected": ranked}, asked, row) for row in ("composed", "text-only")}
+    (root / scores.FILE).write_bytes(scores.write(found, asked))
+    results = {
+        "data": "tiny & <b>small</b>",
+        "split": "test",
+        "protocol": "both",
+        "gallery": "g",
+        "rows": Comparison(asked, 100, seed=0).rows(found),
+        "pairs": any_against_any(found, clusters(asked)),
+    }
     return page(root, results, asked, ranked).decode()

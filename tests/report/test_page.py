@@ -61,9 +61,18 @@ def test_says_what_there_is(html):
     parser = Balanced()
     parser.feed(html)
     text = " ".join(" ".join(parser.text).split())
-    for wanted in ("mAP@10", "R@50", "by kind of edit", "failures first", "jump taken for roll <i>", "pretrain loss"):
+    for wanted in (
+        "mAP@10",
+        "R@50",
+        "by kind of edit",
+        "failures first",
+        "By what the text changes",
+        "jump taken for roll <i>",
+        "pretrain loss",
+    ):
         assert wanted in text, wanted
     assert "75.0 %" in text
+    assert re.search(r"composed against text-only: 0 won, \d+ alike, 0 lost", text)  # they gave the same answers
 
 
 def test_every_clip_lies_in_the_page_once(html):

@@ -17,10 +17,11 @@ from covr.embed.quarantine import Quarantine
 from covr.embed.refused import refused
 from covr.errors import UserError
 from covr.evaluate import scores
+from covr.evaluate.against import any_against_any
 from covr.evaluate.benchmarks import benchmark_names, run_benchmarks
 from covr.evaluate.metrics import DEEPEST, PRIMARY, Protocol
 from covr.evaluate.queries import Queries
-from covr.evaluate.results import Comparison, Scores, score
+from covr.evaluate.results import Comparison, Scores, clusters, score
 from covr.evaluate.row import CHANCE, Row, publish, run_name
 from covr.evaluate.show import covered
 from covr.evaluate.trec import qrels_lines, run_lines
@@ -181,6 +182,7 @@ def _judge(job: Job, queries: Queries) -> dict[str, Any]:
         "gallery": queries.gallery,
         **_coverage(job, queries),
         "rows": rows,
+        "pairs": any_against_any(found, clusters(queries)),
     }
 
 

@@ -15,6 +15,8 @@ from covr.evaluate.queries import Coverage
 LINES = (*(f"mAP@{k}" for k in MAP_AT), *(f"R@{k}" for k in RECALL_AT), "median_rank", f"{PRIMARY}/published")
 CHANCE, TOO_EASY = "chance", 50.0
 """A row, and the primary metric from which on its gallery is so small that any order of it is nearly right."""
+KINDS = ("count", "side", "element", "event")
+"""What the text of a query changes, where it changes one thing (tag `edit`)."""
 SEEN = {"yes": "seen in training", "no": "never seen in training"}
 
 
@@ -76,6 +78,18 @@ def number(row: Mapping[str, Any], name: str) -> str:
 def bounds(interval: list[float] | None) -> str:
     """An interval as it is printed."""
     return "–" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
+
+
+def p_value(p: float) -> str:
+    """A p value as it is printed."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def two_at_once(row: Mapping[str, Any]) -> float | None:
+    """The primary metric over all queries that change two things."""
+    groups = [group for kind, group in row["breakdown"].get("edit", {}).items() if "+" in kind]
+    queries = sum(group["queries"] for group in groups)
+    return sum(group["queries"] * group[PRIMARY] for group in groups) / queries if queries else None
 
 
 def covered(results: Mapping[str, Any]) -> list[str]:

@@ -14,10 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from covr.evaluate.metrics import PRIMARY
 from covr.evaluate.queries import Queries
-from covr.evaluate.show import SEEN, bounds, covered, number
+from covr.evaluate.show import CHANCE, SEEN, bounds, covered, number
 from covr.report import plots
 from covr.report.confusion import mask, shares
 from covr.report.preview import previews
+from covr.report.rows import side_by_side
 from covr.report.sheet import sheet
 from covr.storage import Place, TableStore
 from covr.tracking import Journal
@@ -44,7 +45,8 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
     """Render the report.
 
     Args:
-        root: storage root; stage-1 results, tracking journals and clips are read from it, where they are there.
+        root: storage root, with scores.parquet of the rows; stage-1 results, tracking journals and clips are read from
+            it, where they are there.
         results: as in results.json.
         queries: what was asked.
         runs: the main row's answers, under the corrected protocol.
@@ -57,10 +59,12 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
         loader=PackageLoader("covr.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     templates.filters |= {"bounds": bounds}
+    main = next((row for row in results["rows"] if row["row"] == "composed"), results["rows"][0])
+    others = [row["row"] for row in results["rows"] if row["row"] not in (main["row"], CHANCE)]
     html = templates.get_template("page.html.j2").render(
         results=results,
         rows=results["rows"],
-        main=next((row for row in results["rows"] if row["row"] == "composed"), results["rows"][0]),
+        main=main,
         primary=PRIMARY,
         columns=_held(results),
         full=_scale(results),
@@ -75,6 +79,7 @@ def page(root: Place, results: Mapping[str, Any], queries: Queries, runs: pa.Tab
         media=previews(root, clips),
         origin=queries.origin,
         coverage=covered(results),
+        **side_by_side(root, results, [(main["row"], other) for other in others]),
     )
     return html.encode()
 

@@ -12,18 +12,15 @@ from markupsafe import Markup
 from rich import box
 from rich.table import Table
 
-from covr.evaluate import scores
 from covr.evaluate.metrics import PRIMARY
-from covr.evaluate.queries import Queries
-from covr.evaluate.show import bounds, number
+from covr.evaluate.show import bounds, number, p_value
 from covr.report import plots
+from covr.report.rows import side_by_side
 from covr.storage import Place
-from covr.table.markdown import KINDS, METRICS, told, two_at_once
+from covr.table.markdown import METRICS
 
 SHOWN = (PRIMARY, "R@1", "R@10")
 """Columns for the terminal: 80 characters hold them."""
-DISAGREEMENTS = 5
-"""Queries shown of each kind: won, and lost."""
 
 
 def shown(results: Mapping[str, Any]) -> Table:
@@ -60,7 +57,7 @@ def page(root: Place, results: Mapping[str, Any]) -> bytes:
     templates = Environment(
         loader=PackageLoader("covr.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.filters |= {"bounds": bounds, "told": told}
+    templates.filters |= {"bounds": bounds, "p_value": p_value}
     highest = max(row["interval"][PRIMARY][1] for row in rows)
     html = templates.get_template("table.html.j2").render(
         results=results,
@@ -68,14 +65,11 @@ def page(root: Place, results: Mapping[str, Any]) -> bytes:
         absent=[row for row in results["rows"] if "says" in row],
         primary=PRIMARY,
         metrics=METRICS,
-        kinds=KINDS,
-        two_at_once=two_at_once,
         number=number,
         bar=plots.bar,
         full=min(100.0, 10.0 * np.ceil(highest / 10.0) or 10.0),
-        matrix={(pair["row"], pair["over"]): pair for pair in results["pairs"]},
         scatter=scatter([row for row in rows if row["cost"]]),
-        disagreements=disagreements(root, results),
+        **side_by_side(root, results, [(effect["row"], effect["over"]) for effect in results["effects"]]),
     )
     return html.encode()
 
@@ -111,39 +105,3 @@ def scatter(rows: list[Mapping[str, Any]]) -> Markup:
             side = 'dx="-9" text-anchor="end"' if x(cost) > 70 else 'dx="9"'
             parts.append(f"<text {place} {side}>{row['row']}</text>")
     return Markup("".join([*parts, "</svg>"]))
-
-
-def disagreements(root: Place, results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For each pair of rows that differ in one thing: queries that the first wins and the second loses, and the
-    reverse."""
-    file = root / scores.FILE
-    queries = Queries.read(root, results["split"])
-    asked = {row["query_id"]: row for row in queries.triplets.to_pylist()}
-    found = []
-    for effect in results["effects"]:
-        first, second = (scores.read(file.read_bytes(), effect[side], str(file)) for side in ("row", "over"))
-        difference_Q = first.values[PRIMARY] - second.values[PRIMARY]
-        order = np.argsort(-difference_Q, kind="stable")
-
-        def told_of(places: np.ndarray, ids: list[str] = first.query_ids, by: np.ndarray = difference_Q) -> list:
-            return [
-                {
-                    "text": asked[ids[place]]["modifications"][0],
-                    "pair": dict(asked[ids[place]]["tags"] or ()).get("pair") or asked[ids[place]]["target_label"],
-                    "difference": 100 * float(by[place]),
-                }
-                for place in places
-            ]
-
-        found.append(
-            {
-                "row": effect["row"],
-                "over": effect["over"],
-                "wins": int((difference_Q > 0).sum()),
-                "ties": int((difference_Q == 0).sum()),
-                "losses": int((difference_Q < 0).sum()),
-                "won": told_of(order[:DISAGREEMENTS][difference_Q[order[:DISAGREEMENTS]] > 0]),
-                "lost": told_of(order[::-1][:DISAGREEMENTS][difference_Q[order[::-1][:DISAGREEMENTS]] < 0]),
-            }
-        )
-    return found

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from covr.evaluate.metrics import PRIMARY
+from covr.evaluate.show import KINDS, p_value, two_at_once
 from covr.table.published import NUMBERS, SOURCE
 
-KINDS = ("count", "side", "element", "event")
 METRICS = ("mAP@5", PRIMARY, "mAP@25", "mAP@50", "R@1", "R@10")
 
 
@@ -48,13 +48,6 @@ def markdown(results: Mapping[str, Any], command: str, machine: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def two_at_once(row: Mapping[str, Any]) -> float | None:
-    """The primary metric over all queries that change two things."""
-    groups = [group for kind, group in row["breakdown"].get("edit", {}).items() if "+" in kind]
-    queries = sum(group["queries"] for group in groups)
-    return sum(group["queries"] * group[PRIMARY] for group in groups) / queries if queries else None
-
-
 def _row(row: Mapping[str, Any]) -> list[str]:
     low, high = row["interval"][PRIMARY]
     title, numbers = NUMBERS.get(row["row"], ("", None))
@@ -75,14 +68,9 @@ def _effect(effect: Mapping[str, Any]) -> list[str]:
         f"{effect['row']} − {effect['over']}",
         f"{effect['difference']:+.1f}",
         f"{low:+.1f}, {high:+.1f}",
-        told(effect["p"]),
+        p_value(effect["p"]),
         " ".join(f"{value:+.1f}" for value in effect["seeds"].values()),
     ]
-
-
-def told(p: float) -> str:
-    """A p value as it is printed."""
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _kinds(row: Mapping[str, Any]) -> list[str]:

@@ -16,20 +16,18 @@ from omegaconf import OmegaConf
 from covr.cluster.session import connect
 from covr.embed.refused import refused
 from covr.evaluate import scores
+from covr.evaluate.against import adjusted, against, any_against_any
 from covr.evaluate.job import PROTOCOLS
 from covr.evaluate.metrics import DEEPEST, PRIMARY
 from covr.evaluate.queries import Queries
 from covr.evaluate.results import Comparison, Scores, clusters, score
 from covr.evaluate.row import CHANCE, Row, publish, run_name
-from covr.evaluate.significance import Difference, holm, paired
 from covr.job import Job
 from covr.report.console import say
 from covr.storage import Place, TableStore
 from covr.table.rows import needed_rows
 from covr.table.train import Trained, changed, job_of, seed_root
 
-NUM_DRAWS = 2000
-"""Of each test of one row against another: there are many of them."""
 EFFECTS = (
     ("mlp", "text-only", "both inputs over the text alone"),
     ("mlp", "video-only", "both inputs over the video alone"),
@@ -74,7 +72,7 @@ def measure(job: Job, plan: Sequence[Trained], names: Sequence[str], seeds: Sequ
         "seeds": list(seeds),
         "rows": rows,
         "effects": _effects(mean, by_seed, clusters(queries)),
-        "pairs": _pairs(mean, clusters(queries)),
+        "pairs": any_against_any(mean, clusters(queries)),
     }
 
 
@@ -141,33 +139,13 @@ def _effects(
     for better, worse, what in EFFECTS:
         if better not in mean or worse not in mean:
             continue
-        test = paired(mean[better].values[PRIMARY], mean[worse].values[PRIMARY], of_cluster, NUM_DRAWS)
         seeds = {
             str(seed): round(100 * float(np.mean(found[better].values[PRIMARY] - found[worse].values[PRIMARY])), 6)
             for seed, found in by_seed.items()
         }
-        effects.append({"what": what, "row": better, "over": worse, "seeds": seeds, **_told(test)})
-    for effect, p in zip(effects, holm([effect["p"] for effect in effects]), strict=True):
-        effect["p"] = p
-    return effects
-
-
-def _pairs(mean: Mapping[str, Scores], of_cluster: np.ndarray) -> list[dict[str, Any]]:
-    """Any two rows: how far the first lies above the second, p adjusted for their number."""
-    names = list(mean)
-    pairs = []
-    for place, row in enumerate(names):
-        for other in names[place + 1 :]:
-            test = paired(mean[row].values[PRIMARY], mean[other].values[PRIMARY], of_cluster, NUM_DRAWS)
-            pairs.append({"row": row, "over": other, **_told(test)})
-    for pair, p in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
-        pair["p"] = p
-    return pairs
-
-
-def _told(test: Difference) -> dict[str, Any]:
-    interval = [round(100 * bound, 6) for bound in test.interval]
-    return {"difference": round(100 * test.mean, 6), "interval": interval, "p": test.p}
+        test = against(mean[better], mean[worse], of_cluster)
+        effects.append({"what": what, "row": better, "over": worse, "seeds": seeds, **test})
+    return adjusted(effects)
 
 
 def _result(root: Place, step: str) -> dict[str, Any]:
