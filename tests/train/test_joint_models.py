@@ -68,7 +68,9 @@ def test_from_clips_to_answers(root):
     features = SideFeatures(root, start)
     assert features.query(["c0-0"]).shape == (1, 5, 24)
     assert features.target(["c0-0"]).shape == (1, 6, 8)  # a clip of six frames
-    finetune(work)
+    watched: list[dict[str, float]] = []
+    result = finetune(work, watch=watched.append)["composed"]
+    assert watched[-1]["mAP@10"] == pytest.approx(result["mAP@10"])  # what jobs/tune.py judges joint models by as well
     trained = ComposedRetriever.load(root / "retrievers/composed")
     assert trained.fingerprint != start.fingerprint
     assert trained.target_fingerprint == start.target_fingerprint

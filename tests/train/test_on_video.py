@@ -13,7 +13,7 @@ from covr.losses import WeightedTargets
 from covr.models import ComposedRetriever, build_video
 from covr.models.joint.store import joint_on_video
 from covr.storage import Place, TableStore
-from covr.train.finetune import _loss_terms
+from covr.train.one_row import loss_terms
 from covr.train.order import Order
 from covr.train.task import Shard
 from covr.train.triplets import TripletTask
@@ -41,7 +41,7 @@ def task_of(root: Place, row: str, *overrides: str, **options) -> TripletTask:
     return TripletTask(
         Shard(rank=0, world=1, device=torch.device("cpu"), data_cpus=0),
         build=lambda: joint_on_video(model, video),
-        loss=WeightedTargets(build(model.loss), _loss_terms(model)),
+        loss=WeightedTargets(build(model.loss), loss_terms(model)),
         root=root,
         vectors=root / "frames.arrow",
         out=root / "out",
