@@ -13,6 +13,7 @@ from covr.errors import UserError
 from covr.evaluate.metrics import Protocol
 from covr.evaluate.queries import Queries
 from covr.evaluate.rank import Own, rank_embeddings, rank_randomly, reorder
+from covr.index.expansion import expanded
 from covr.job import Job
 from covr.models.folder import RERANK
 from covr.models.joint import JointRetriever
@@ -84,7 +85,7 @@ class Row:
             if self.name == CHANCE:
                 parts.append(rank_randomly(seed=self.job.cfg.seed, **asked))
             else:
-                parts.append(rank_embeddings(self._queries(group), self._targets(clips), **asked))
+                parts.append(rank_embeddings(self._asked_again(group, clips), self._targets(clips), **asked))
                 if self.rerank is not None:
                     again = self.rerank.similarity(group, clips)
                     parts[-1] = reorder(parts[-1], again, asked["query_ids"], clips, self.top_n)
@@ -98,6 +99,27 @@ class Row:
     def similarity(self, queries: Queries, clips: list[str]) -> np.ndarray:
         """Of each query to each of the clips, (Q, G)."""
         return self._queries(queries) @ self._targets(clips).T
+
+    def _asked_again(self, queries: Queries, clips: list[str]) -> np.ndarray:
+        """Query vectors (Q, D), with their best answers added where the retriever wants it."""
+        query_QD = self._queries(queries)
+        if self.retriever.expand is None:
+            return query_QD
+        distinct = list(dict.fromkeys(clips))
+        target_GD = self._targets(distinct)
+        ids = [str(row) for row in range(len(query_QD))]
+        best = rank_embeddings(
+            query_QD,
+            target_GD,
+            query_ids=ids,
+            query_clips=queries.triplets["query_clip"].to_pylist(),
+            gallery_clips=distinct,
+            depth=self.retriever.expand,
+        )
+        column = {clip: place for place, clip in enumerate(distinct)}
+        rows_A = best["query_id"].to_numpy(zero_copy_only=False).astype(np.int64)
+        columns_A = [column[clip] for clip in best["clip_id"].to_pylist()]
+        return expanded(query_QD, rows_A, best["score"].to_numpy(), target_GD[columns_A])
 
     @torch.inference_mode()
     def _queries(self, queries: Queries) -> np.ndarray:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from covr.config.compose import build
 from covr.errors import UserError
+from covr.limits import LIMITS
 from covr.models import folder
 from covr.models.fusion import Fusion, FusionConfig, Kind, build_fusion
 from covr.models.sides import Encoder, Feature, Needs
@@ -40,6 +41,15 @@ class RetrieverConfig:
     head: int | None = None
     """Width of the hidden layer of a trained residual head on the video vectors of both sides; None: there is none,
     and targets are what the video encoder gives (published)."""
+    expand: int | None = None
+    """So many of a query's best answers are added to its vector, which is then asked again (`covr.index.expansion`);
+    None: it is asked once (published)."""
+
+    def __post_init__(self) -> None:
+        if self.expand is not None and not 1 <= self.expand <= LIMITS.max_k:
+            raise UserError(
+                "not a number of answers", f"model.expand={self.expand}", f"give 1 to {LIMITS.max_k}, or null"
+            )
 
 
 class ComposedRetriever(nn.Module):
@@ -63,6 +73,11 @@ class ComposedRetriever(nn.Module):
         self.video, self.text, self.fusion = video, text, fusion
         self.center = nn.Buffer(torch.zeros(video.dim))
         self.head = None if config.head is None else VideoHead(video.dim, config.head)
+
+    @property
+    def expand(self) -> int | None:
+        """How many of a query's best answers are added to it before it is asked again; None: it is asked once."""
+        return self.config.expand
 
     @property
     def needs(self) -> Needs:
@@ -261,6 +276,7 @@ def build_retriever(cfg_model: DictConfig, video: VideoEncoder, fusion: Kind | N
         query_video=cfg_model.query_video,
         query_frames=cfg_model.get("query_frames", "all"),
         head=cfg_model.get("head"),
+        expand=cfg_model.get("expand"),
     )
     return ComposedRetriever(prepared, video.requires_grad_(False), text, module)
 

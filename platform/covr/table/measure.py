@@ -38,6 +38,7 @@ EFFECTS = (
     ("mlp", "mlp-published-weights", "corrected weights of the loss over the published ones"),
     ("mlp", "mlp-uncentred", "centred unit video vectors over raw ones"),
     ("ours", "mlp", "ours over the row mlp"),
+    ("ours", "ours-without-expansion", "queries asked again with their best five answers over asked once"),
     ("ours", "ours-without-head", "a trained head on the video vectors over none"),
     ("ours", "ours-narrow", "a wider combiner over that of mlp"),
     ("ours", "ours-batch-128", "batches of 512 over 128"),

@@ -25,7 +25,7 @@ FROM_ONE_START = (
 """On `motions`."""
 ABLATION = (
     *("mlp", "mlp-unmasked", "mlp-published-weights", "mlp-uncentred"),
-    *("ours-without-head", "ours-narrow", "ours-batch-128"),
+    *("ours-without-expansion", "ours-without-head", "ours-narrow", "ours-batch-128"),
 )
 """On `motions`: one choice of the training changed at a time."""
 PUBLISHED = (

@@ -30,7 +30,7 @@ from covr.train.triplets import TripletTask
 from covr.train.workers import Workers
 
 DECISIVE = (
-    *("text", "fusion", "joint", "center", "query_video", "query_frames", "head"),
+    *("text", "fusion", "joint", "center", "query_video", "query_frames", "head", "expand"),
     *("loss", "loss_terms", "optimizer", "scheduler", "finetune", "rerank", "skip"),
 )
 """The parts of `model` that a trained row depends on, beside its starting weights."""

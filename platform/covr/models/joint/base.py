@@ -42,11 +42,13 @@ class JointRetriever(nn.Module):
         config: decides the architecture, the pixels and the tokens; part of the fingerprint.
         dim: D.
         similarity: how a query is compared to a target.
+        expand: see `ComposedRetriever`; joint models ask once.
         query_parts, target_parts: the modules that a side's features are made by.
         target_options: the options that target vectors depend on.
     """
 
     similarity: Literal["cosine", "dot"] = "cosine"
+    expand: int | None = None
     query_parts: tuple[str, ...] = ()
     target_parts: tuple[str, ...] = ()
     target_options: tuple[str, ...] = ()
