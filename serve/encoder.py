@@ -92,6 +92,7 @@ class QueryEncoder:
                         truncated=text is not None and self._retriever.is_cut(text),
                         unseen=None if text is None or self._vocabulary is None else self._vocabulary.unseen(text),
                         confident_from=self._confident_from if mode == "composed" else None,
+                        expand=self._retriever.expand if mode == "composed" else None,
                     )
         return [each for each in encoded if each is not None]
 

@@ -22,7 +22,7 @@ from covr.storage import Place
 from covr.tracking.download import local_place
 from serve.encoder import QueryEncoder
 from serve.query import Encoded, Found, Generation, Query, Stored
-from serve.ranking import confident, rank
+from serve.ranking import asked_again, confident, rank
 
 Named = tuple[str, str]
 """What tells a pair from others: its snapshot's fingerprint, and the folder that its retriever's name leads to."""
@@ -143,7 +143,7 @@ class Pair:
         start = time.perf_counter()
         encoded = self.encode(queries)
         done = time.perf_counter()
-        ranked = rank(self.view, np.stack([each.vector_D for each in encoded]), queries)
+        ranked = rank(self.view, asked_again(self.view, encoded, queries), queries)
         searched = time.perf_counter()
         pages = [slice(query.offset, query.offset + query.k) for query in queries]
         return [

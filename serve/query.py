@@ -94,6 +94,8 @@ class Encoded:
     """Words of the text that the retriever was never trained on; None where that is not known."""
     confident_from: float | None
     """The score from which on the first answer is to be relied on; infinite: none is. None: it is not known."""
+    expand: int | None = None
+    """How many of its best answers are added to the vector before it is asked again; None: it is asked once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from covr.storage import Place
 from serve import tracing
 from serve.batches import Batches
 from serve.query import Generation, Query, Stored
-from serve.ranking import rank
+from serve.ranking import Near, best, near, rank
 from serve.replies import UnknownClip, Unready
 from serve.settings import Settings
 
@@ -120,6 +120,14 @@ class Shard:
             if kept.mark != mark:
                 return Replaced(stored=kept)
         return await self._batches.answer((view, query, vector_D))
+
+    async def near(self, generation: Generation, query: Query, vector_D: np.ndarray, count: int) -> Near | Unready:
+        """The best `count` of this part, to ask again with."""
+        if refused := await self._held(generation):
+            return refused
+        view = self._views[generation]
+        (ranked,) = await asyncio.to_thread(best, view, vector_D[None], [query], count)
+        return near(view, ranked)
 
     async def stored(self, generation: Generation, clip_id: str) -> Stored | UnknownClip | Unready:
         """What is kept of a clip of this part."""

@@ -13,8 +13,8 @@ from ray.serve.handle import DeploymentHandle
 from covr.client.schema import Mode
 from covr.storage.place import fingerprint
 from serve.calls import again
-from serve.query import Asked, Found, Generation, Query, Stored
-from serve.ranking import confident, merged
+from serve.query import Asked, Encoded, Found, Generation, Query, Stored
+from serve.ranking import Near, confident, merged, with_answers
 from serve.replies import Described, NotStored, OtherIndex, Refusal, UnknownClip, Unready
 from serve.shard import Part, Replaced, shard_of
 
@@ -105,14 +105,28 @@ class Separate:
                 continue
             if not isinstance(asked, Asked):
                 return asked
-            vector_D, mark = asked.encoded.vector_D, asked.mark
-            said = await self._of_all("search", generation, query, vector_D, mark)
+            vector_D = await self._asked_again(generation, query, asked.encoded)
+            if not isinstance(vector_D, np.ndarray):
+                return vector_D
+            said = await self._of_all("search", generation, query, vector_D, asked.mark)
             refused = next((each for each in said if not isinstance(each, Part | Replaced)), None)
             if refused is not None:
                 return refused
             kept = next((each.stored for each in said if isinstance(each, Replaced)), None)
             if kept is None:
                 return await self._found(generation, query, asked, said)
+
+    async def _asked_again(self, generation: Generation, query: Query, encoded: Encoded) -> np.ndarray | Unready:
+        """The query's vector, with its best answers added where the retriever wants it."""
+        if encoded.expand is None:
+            return encoded.vector_D
+        said = await self._of_all("near", generation, query, encoded.vector_D, encoded.expand)
+        refused = next((each for each in said if isinstance(each, Unready)), None)
+        if refused is not None:
+            return refused
+        vectors = {clip_id: vector_D for part in said for clip_id, vector_D in part.vectors.items()}
+        best = Near(ranked=merged([part.ranked for part in said], encoded.expand), vectors=vectors)
+        return with_answers(encoded.vector_D[None], [best])[0]
 
     async def describe(self) -> Any:
         described = await again(self._writer.describe.remote)

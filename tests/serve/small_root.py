@@ -44,10 +44,10 @@ def options(**changes: object) -> DictConfig:
     return OmegaConf.merge(compose().serve, changes)
 
 
-def small_retriever(seed: int = 0) -> ComposedRetriever:
+def small_retriever(seed: int = 0, *overrides: str) -> ComposedRetriever:
     """The tiny model, untrained."""
     torch.manual_seed(seed)
-    cfg = compose(["model/text=random"])
+    cfg = compose(["model/text=random", *overrides])
     return build_retriever(cfg.model, AIM(build(cfg.model.video))).eval()
 
 

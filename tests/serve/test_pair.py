@@ -50,6 +50,33 @@ def test_a_mixed_batch_is_answered_as_one_by_one(pair, frames):
         np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-5)
 
 
+def test_a_query_is_asked_again_with_its_best_answers_and_no_other(tmp_path):
+    """By hand: the best two that may be answers, added by their scores; a clip or a text alone is asked once."""
+    retriever = small_retriever(0, "+model.expand=2")
+    snapshot = build_root(Place(tmp_path), retriever)
+    pair = Pair.load(Place(tmp_path))
+    row = snapshot.row("a")
+    with torch.inference_mode():
+        query_D = retriever.embed_query(torch.from_numpy(snapshot.features_NF[[row]]), [TEXT])[0].numpy()
+    scores_N = snapshot.vectors_ND @ query_D
+    scores_N[[row, snapshot.row("b")]] = -np.inf
+    two = np.argsort(-scores_N)[:2]
+    query_D = query_D + scores_N[two] @ snapshot.vectors_ND[two]
+    expected_N = snapshot.vectors_ND @ (query_D / np.linalg.norm(query_D))
+    asked, alone, clip = pair.answer(
+        [Query(text=TEXT, k=3, clip_id="a", exclude=("b",)), Query(text=TEXT, k=3), Query(k=3, clip_id="a")]
+    )
+    rows = [snapshot.row(found["clip_id"]) for found in asked.clips]
+    assert set(rows) == set(range(5)) - {row, snapshot.row("b")}
+    np.testing.assert_allclose(asked.scores, expected_N[rows], atol=1e-5)
+    assert asked.scores == sorted(asked.scores, reverse=True)
+    once = snapshot.vectors_ND @ snapshot.vectors_ND[row]
+    np.testing.assert_allclose(clip.scores, once[[snapshot.row(found["clip_id"]) for found in clip.clips]], atol=1e-5)
+    assert alone.scores[0] == pytest.approx(
+        float((snapshot.vectors_ND @ retriever.text_target([TEXT])[0].detach().numpy()).max()), abs=1e-5
+    )
+
+
 def test_a_text_is_padded_no_further_than_it_goes_and_has_the_same_vector():
     torch.manual_seed(0)
     cfg = compose(["model/text=random", "model.text.padding=max_length"])

@@ -15,6 +15,8 @@ from covr.client import Client, RequestRefused
 from covr.index.current import Current
 from covr.storage import Place
 from serve.app import app
+from serve.pair import Pair
+from serve.query import Query
 from serve.settings import Settings
 from serve.shard import shard_of
 
@@ -38,14 +40,15 @@ def test_separate_deployments_answer_as_one_replica_does(url, served, tmp_path):
     root = Place(tmp_path)
     snapshot = build_root(root, retriever := small_retriever())
     first = (retriever.fingerprint, snapshot.fingerprint)
+    asking_again = build_root(second := Place(tmp_path / "second"), small_retriever(0, "+model.expand=2"))
     settings = Settings(
-        root=str(root), retrievers={"other": str(served.root)}, topology="separate", shards=2, compact_after=4
+        root=str(root), retrievers={"other": str(second)}, topology="separate", shards=2, compact_after=4
     )
     ray_serve.run(app(settings), name="apart", route_prefix="/apart")
     try:
         address = url.replace("/retrieval", "/apart")
         with Client(url) as whole, Client(address) as apart, Load(address) as load:
-            assert apart.ready().others["other"].index == served.snapshot.fingerprint
+            assert apart.ready().others["other"].index == asking_again.fingerprint
             for query in (
                 {"clip_id": "a", "text": TEXT},
                 {"clip_id": "segment", "text": TEXT, "k": 2},
@@ -66,7 +69,11 @@ def test_separate_deployments_answer_as_one_replica_does(url, served, tmp_path):
                 apart.search(clip_id="nope", text=TEXT)
             named = apart.search(clip_id="a", text=TEXT, retriever="other")
             assert named.results[0].media.endswith("?retriever=other")
-            assert apart.fetch(named.results[0].media) == served.media(named.results[0].clip_id).read_bytes()
+            shown = asking_again.describe([named.results[0].clip_id])[0]
+            assert apart.fetch(named.results[0].media) == second.resolve(shown["uri"]).read_bytes()
+            (expected,) = Pair.load(second).answer([Query(text=TEXT, k=5, clip_id="a")])  # of one replica
+            assert [r.clip_id for r in named.results] == [clip["clip_id"] for clip in expected.clips]
+            np.testing.assert_allclose([r.score for r in named.results], expected.scores, atol=1e-5)
             with pytest.raises(RequestRefused, match="must be one of default, other"):
                 apart.search(text=TEXT, retriever="nope")
             # A clip that is added, replaced and removed is so for every query after that, as a query too.
