@@ -31,6 +31,8 @@ from covr.train.leftovers import free_leftovers
 
 SHARED = ("tables", "media", "frames", "features", "text_states", "pretrain")
 BEST = "model/best.yaml"
+WATCH_S = 60.0
+"""For what a trial that was ended may leave: its actors die one after the other."""
 ENDED = "ended"
 """Reported with a trial's last number: nobody ended it early."""
 
@@ -175,7 +177,7 @@ class _Watch(tune.Callback):
         self._free()
 
     def _free(self) -> None:
-        threading.Thread(target=free_leftovers, daemon=True).start()  # it waits until the trial's actors are dead
+        threading.Thread(target=free_leftovers, args=(WATCH_S,), daemon=True).start()
 
 
 def _page(job: Job, model: Any, value: float) -> str:
