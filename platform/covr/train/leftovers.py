@@ -2,8 +2,8 @@
 
 Ray Train keeps the placement group of workers that were started, lost one, and were given no function yet; its own
 cleaner is sent away first. A training whose driver is killed, as Ray Tune does with a trial that it ends early, is
-cleaned up after through the dashboard, which a cluster may not have. The group's CPUs stay taken until the job ends, and
-what comes next waits for them.
+cleaned up after through the dashboard, which a cluster may not have. The group's CPUs stay taken until the job ends,
+and what comes next waits for them.
 """
 
 from __future__ import annotations
