@@ -20,6 +20,7 @@ from covr.models.joint import JointRetriever
 from covr.models.retriever import ComposedRetriever
 from covr.storage import TableStore
 from covr.storage.place import fingerprint
+from covr.train.textstates import remember
 
 CHANCE = "chance"
 BATCH = 256
@@ -126,14 +127,19 @@ class Row:
         """Query vectors (Q, D); each (clip, text) is embedded once, whichever protocol asks for it."""
         asked = list(zip(queries.texts(), queries.triplets["query_clip"].to_pylist(), strict=True))
         new = sorted(set(asked) - self._known.keys())  # equal texts side by side: an encoder does them once a batch
+        text = self.retriever.text if isinstance(self.retriever, ComposedRetriever) else None
+        if new and text is not None and text.config.train_layers == 0:  # other rows ask the same with the same encoder
+            remember(text, sorted({each for each, _ in new}), self.job.root)
+        distinct = sorted({clip for _, clip in new})
+        told = self.features.descriptions(distinct) if new else None
+        described = None if told is None else dict(zip(distinct, told, strict=True))
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
             clips = [clip for _, clip in batch]
-            descriptions = self.features.descriptions(clips)
             found = self.retriever.embed_query(
                 self._on_device(self.features.query(clips)),
                 [text for text, _ in batch],
-                **({} if descriptions is None else {"descriptions": descriptions}),
+                **({} if described is None else {"descriptions": [described[clip] for clip in clips]}),
             )
             self._known.update(zip(batch, found.float().cpu().numpy(), strict=True))
         return np.stack([self._known[each] for each in asked])

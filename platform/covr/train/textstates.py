@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from covr.models.text import TextEncoder
+from covr.models.text.cleaning import clean
 from covr.models.video.encoder import module_fingerprint, settings
 from covr.storage import Place
 from covr.train.vectors import Vectors
@@ -19,7 +20,12 @@ FOLDER = "text_states"
 
 
 def remember(text: TextEncoder, texts: Sequence[str], root: Place) -> None:
-    """`TextEncoder.remember`, through a file where all of its layers are frozen; it lies on its device already."""
+    """`TextEncoder.remember`, through a file where all of its layers are frozen; it lies on its device already.
+
+    Texts that are remembered already are not asked for again.
+    """
+    if text.remembered and {clean(each, text.config.cleaning) for each in texts} <= text.remembered.keys():
+        return
     if text.config.train_layers != 0:
         text.remember(texts)
         return
@@ -27,8 +33,8 @@ def remember(text: TextEncoder, texts: Sequence[str], root: Place) -> None:
     place = root / FOLDER / f"{mark[:16]}.arrow"
     if not place.exists():
         text.remember(texts)
-        clean = sorted(text.remembered)
-        Vectors.write(place, clean, np.stack([text.remembered[each].cpu().numpy() for each in clean]))
+        read = sorted(text.remembered)
+        Vectors.write(place, read, np.stack([text.remembered[each].cpu().numpy() for each in read]))
     kept = Vectors(place)
     device = text.projection.weight.device
     values = torch.tensor(kept.values).to(device)
