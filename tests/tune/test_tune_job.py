@@ -88,7 +88,6 @@ def trials_of(root: Path) -> list[Any]:
 
 
 @pytest.mark.drill
-@pytest.mark.ci_slice
 @pytest.mark.timeout(700)
 @pytest.mark.parametrize("title", [TRIAL, TRAIN])
 def test_a_trial_whose_process_dies_comes_to_its_end(root, tmp_path, title):
