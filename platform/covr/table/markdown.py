@@ -29,7 +29,7 @@ def markdown(results: Mapping[str, Any], command: str, machine: str) -> str:
         f"{results['gallery']}. Percent, corrected protocol, the mean over seeds; 95 % intervals over label pairs.",
         _table(
             ["row", *METRICS, f"{PRIMARY} 95 %", "seeds", "device-seconds", f"published {PRIMARY} of its kind"],
-            [_row(row) for row in rows],
+            [_row(row, results["seeds"]) for row in rows],
         ),
         f"Published: {SOURCE}; other data and encoders, so their order can be compared and their size cannot. Device-"
         "seconds: CPU threads (or GPUs) times seconds of stage 1, features and stage 2; rows that share a stage 1 "
@@ -38,7 +38,10 @@ def markdown(results: Mapping[str, Any], command: str, machine: str) -> str:
     if results["effects"]:
         parts += [
             "## One thing changed at a time",
-            _table(["what", "rows", f"Δ {PRIMARY}", "95 %", "p (Holm)", "by seed"], map(_effect, results["effects"])),
+            _table(
+                ["what", "rows", f"Δ {PRIMARY}", "95 %", "p (Holm)", "by seed"],
+                [_effect(effect, results["seeds"]) for effect in results["effects"]],
+            ),
         ]
     if any(row["breakdown"].get("edit") for row in rows):
         header = ["row", *KINDS, "two at once"]
@@ -48,20 +51,20 @@ def markdown(results: Mapping[str, Any], command: str, machine: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _row(row: Mapping[str, Any]) -> list[str]:
+def _row(row: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
     low, high = row["interval"][PRIMARY]
     title, numbers = NUMBERS.get(row["row"], ("", None))
     return [
         row["row"],
         *(f"{row['metrics'][name]:.1f}" for name in METRICS),
         f"{low:.1f}, {high:.1f}",
-        " ".join(f"{value:.1f}" for value in row["seeds"].values()),
+        " ".join(f"{row['seeds'][str(seed)]:.1f}" for seed in seeds),
         "" if row["cost"] is None else f"{row['cost']['device_seconds']:.0f}",
         "" if numbers is None else f"{numbers[1]:.2f} ({title})",
     ]
 
 
-def _effect(effect: Mapping[str, Any]) -> list[str]:
+def _effect(effect: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
     low, high = effect["interval"]
     return [
         effect["what"],
@@ -69,7 +72,7 @@ def _effect(effect: Mapping[str, Any]) -> list[str]:
         f"{effect['difference']:+.1f}",
         f"{low:+.1f}, {high:+.1f}",
         p_value(effect["p"]),
-        " ".join(f"{value:+.1f}" for value in effect["seeds"].values()),
+        " ".join(f"{effect['seeds'][str(seed)]:+.1f}" for seed in seeds),
     ]
 
 
