@@ -4,8 +4,7 @@ Reads what jobs/embed.py left below `out`; writes tune/model/best.yaml, a model 
 Killed and run again, it goes on where it was:
 
     python jobs/tune.py data=motions out=out/demo tune.trials=12
-    cp out/demo/tune/model/best.yaml platform/covr/config/model/best.yaml
-    python jobs/pipeline.py data=motions model=best out=out/demo
+    python jobs/pipeline.py data=motions 'hydra.searchpath=[file://out/demo/tune]' model=best out=out/demo
 """
 
 from covr.cluster.session import shutdown

@@ -82,6 +82,19 @@ def test_the_choices_told_are_configurations_and_the_near_ones_first():
         compose(["data=zzz"])
 
 
+def test_a_model_of_the_users_own_is_found_where_they_say_beside_values(tmp_path):
+    """Values are held against the defaults, which looked only among the configurations of the package."""
+    (tmp_path / "model").mkdir()
+    known = Path(covr.config.__file__).parent / "model" / "tf-covr-base-tiny.yaml"
+    (tmp_path / "model" / "mine.yaml").write_text(known.read_text() + "\nhead: 7\n")
+    where = f"hydra.searchpath=[file://{tmp_path}]"
+    assert compose([where, "model=mine", "seed=3"]).model.head == 7
+    with pytest.raises(UserError, match=r"model/theirs\]: choose one of: .*mine"):
+        compose([where, "model=theirs"])
+    with pytest.raises(UserError, match="model/mine"):
+        compose(["model=mine"])
+
+
 def test_numbers_of_either_kind_and_null_are_numbers():
     cfg = compose(["trainer.checkpoint_every_s=0.5", "model.optimizer.lr=1", "model.pretrain.clip_grad=null"])
     assert (cfg.trainer.checkpoint_every_s, cfg.model.optimizer.lr, cfg.model.pretrain.clip_grad) == (0.5, 1, None)

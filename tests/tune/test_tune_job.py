@@ -26,7 +26,8 @@ from covr.tune.job import configured, space, trial_name
 REPO = Path(__file__).parents[2]
 TRIAL, TRAIN = "ray::ImplicitFunc", "ray::RayTrainWorker"
 SPACE = "tune.space={model.optimizer.lr:{low:1e-4,high:1e-2,log:true},+model.head:{choices:[null,16]}}"
-OPTIONS = ("experiment=tiny", "model.pretrain.max_epochs=1", "trainer.check_val_every_n_epoch=1")
+TINY = ("experiment=tiny", "model.pretrain.max_epochs=1")
+VALIDATIONS = "trainer.check_val_every_n_epoch=1"
 
 
 def test_what_can_be_drawn():
@@ -47,7 +48,7 @@ def test_a_draw_is_a_configuration_and_has_one_name():
 
 
 def command(job: str, out: Path, *options: str) -> list[str]:
-    return [sys.executable, f"jobs/{job}.py", *OPTIONS, f"out={out}", *options]
+    return [sys.executable, f"jobs/{job}.py", f"out={out}", VALIDATIONS, *options]
 
 
 def run(job: str, out: Path, *options: str) -> str:
@@ -60,13 +61,13 @@ def run(job: str, out: Path, *options: str) -> str:
 def root(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("tune")
     for step in ("ingest", "pretrain", "embed"):
-        run(step, out)
+        run(step, out, *TINY)
     return out
 
 
 def begun(root: Path, *options: str, output: int = subprocess.DEVNULL) -> subprocess.Popen:
     return subprocess.Popen(
-        command("tune", root, *options),
+        command("tune", root, *TINY, *options),
         cwd=REPO,
         start_new_session=True,
         stdout=output,
@@ -125,13 +126,14 @@ def test_killed_it_goes_on_and_its_best_yaml_gives_its_number(root, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in finished()}
-    said = run("tune", tmp_path, *asked)
+    said = run("tune", tmp_path, *TINY, *asked)
     assert "going on with the trials" in said
     assert {path: path.stat().st_mtime_ns for path in before} == before
     best = Place(tmp_path / "tune" / "tune.json").read_json()
     trials = trials_of(tmp_path)
     assert len({run.info.run_name for run in trials}) == len(trials) == 4
     assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
-    run("finetune", tmp_path, f"hydra.searchpath=[file://{tmp_path}/tune]", "model=best", "rows=[composed]")
+    best_model = (f"hydra.searchpath=[file://{tmp_path}/tune]", "model=best")
+    run("finetune", tmp_path, *best_model, "data.size=tiny", "rows=[composed]", "trainer.threads=1")
     again = Place(tmp_path / "steps" / "finetune" / "composed.json").read_json()["result"]
     assert again["mAP@10"] == pytest.approx(best["mAP@10"], abs=1e-4)

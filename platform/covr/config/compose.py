@@ -20,8 +20,8 @@ from covr.cluster.machine import check_machine
 from covr.config.names import translate
 from covr.errors import UserError
 
-_VALUE = re.compile(r"\w+(\.\w+)+=|seed=")
-"""An override of a value; the others choose configurations, or are words."""
+_VALUE = re.compile(r"(?!hydra\.)\w+(\.\w+)+=|seed=")
+"""An override of a value; the others choose configurations, say where more of them are, or are words."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -182,7 +182,7 @@ class _Watch(tune.Callback):
 
 def _page(job: Job, model: Any, value: float) -> str:
     searched = f"# The best of jobs/tune.py: {PRIMARY} {value:.4f} on the validation split, seed {job.cfg.seed}.\n"
-    used = "# Use: copy it to platform/covr/config/model/best.yaml, then model=best\n"
+    used = f"# Use: 'hydra.searchpath=[file://{job.root / 'tune'}]' model=best\n"
     return searched + used + yaml.safe_dump(model, sort_keys=False)
 
 
