@@ -86,7 +86,8 @@ class Row:
             if self.name == CHANCE:
                 parts.append(rank_randomly(seed=self.job.cfg.seed, **asked))
             else:
-                parts.append(rank_embeddings(self._asked_again(group, clips), self._targets(clips), **asked))
+                target_GD = self._targets(clips)
+                parts.append(rank_embeddings(self._asked_again(group, clips, target_GD), target_GD, **asked))
                 if self.rerank is not None:
                     again = self.rerank.similarity(group, clips)
                     parts[-1] = reorder(parts[-1], again, asked["query_ids"], clips, self.top_n)
@@ -101,25 +102,23 @@ class Row:
         """Of each query to each of the clips, (Q, G)."""
         return self._queries(queries) @ self._targets(clips).T
 
-    def _asked_again(self, queries: Queries, clips: list[str]) -> np.ndarray:
+    def _asked_again(self, queries: Queries, clips: list[str], target_GD: np.ndarray) -> np.ndarray:
         """Query vectors (Q, D), with their best answers added where the retriever wants it."""
         query_QD = self._queries(queries)
         if self.retriever.expand is None:
             return query_QD
-        distinct = list(dict.fromkeys(clips))
-        target_GD = self._targets(distinct)
+        first = {clip: place for place, clip in reversed(list(enumerate(clips)))}
         ids = [str(row) for row in range(len(query_QD))]
         best = rank_embeddings(
             query_QD,
-            target_GD,
+            target_GD[list(first.values())],
             query_ids=ids,
             query_clips=queries.triplets["query_clip"].to_pylist(),
-            gallery_clips=distinct,
+            gallery_clips=list(first),
             depth=self.retriever.expand,
         )
-        column = {clip: place for place, clip in enumerate(distinct)}
         rows_A = best["query_id"].to_numpy(zero_copy_only=False).astype(np.int64)
-        columns_A = [column[clip] for clip in best["clip_id"].to_pylist()]
+        columns_A = [first[clip] for clip in best["clip_id"].to_pylist()]
         return expanded(query_QD, rows_A, best["score"].to_numpy(), target_GD[columns_A])
 
     @torch.inference_mode()
