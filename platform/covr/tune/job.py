@@ -44,7 +44,7 @@ def search(job: Job) -> dict[str, Any]:
     last checkpoint, as do those that die (`trainer.max_failures`). Every trial is an MLflow run `finetune/trial-<id>`.
 
     Returns:
-        {trial, params, mAP@10, epochs, trials}, also in tune/tune.json.
+        {trial, params, mAP@10, trials, to_the_end}, also in tune/tune.json. The best is of those trained to the end.
 
     Raises:
         UserError: a space that is none, a root that is not local, or no trial that ended.
@@ -60,26 +60,25 @@ def search(job: Job) -> dict[str, Any]:
             {"CPU": 0, "memory": 1 << 20},  # the trial waits; its training worker holds the CPU
         )
         found = _tuner(job, trial, str(place / "ray"), name, int(cluster.num_gpus or cluster.num_cpus)).fit()
-        results = [found[place] for place in range(len(found))]
-        ended = [result for result in results if result.metrics and PRIMARY in result.metrics and result.config]
-        if not ended:
+        tried = [(found[place].metrics or {}, found[place].config or {}) for place in range(len(found))]
+        # One that was ended early cannot be had again: the rate falls towards the configured last epoch.
+        whole = [each for each in tried if each[0].get(ENDED)]
+        if not whole:
             raise UserError("no trial ended", str(place / "ray" / name), "read the errors above, and run it again")
-        best = max(ended, key=lambda result: result.metrics[PRIMARY] if result.metrics else 0.0)
-        assert best.metrics is not None
-        assert best.config is not None
-        cfg = configured(job.overrides, best.config)
-        model = OmegaConf.to_container(cfg.model, resolve=True)
-        (job.root / "tune" / BEST).write_bytes(_page(job, model, best.metrics[PRIMARY]).encode())
+        metrics, params = max(whole, key=lambda each: each[0][PRIMARY])
+        model = OmegaConf.to_container(configured(job.overrides, params).model, resolve=True)
+        (job.root / "tune" / BEST).write_bytes(_page(job, model, metrics[PRIMARY]).encode())
         _finish_stopped(child)
     result = {
-        "trial": trial_name(best.config),
-        "params": best.config,
-        PRIMARY: best.metrics[PRIMARY],
-        "epochs": best.metrics["epoch"],
-        "trials": len(ended),
+        "trial": trial_name(params),
+        "params": params,
+        PRIMARY: metrics[PRIMARY],
+        "trials": len(tried),
+        "to_the_end": len(whole),
     }
     (job.root / "tune" / "tune.json").write_json(result)
-    say(f"best of {len(ended)} trials: {PRIMARY} {best.metrics[PRIMARY]:.2f} (val), {job.root / 'tune' / BEST}")
+    say(f"best of {len(tried)} trials, {len(whole)} of them trained to the end: {PRIMARY} {metrics[PRIMARY]:.2f} (val)")
+    say(f"  {job.root / 'tune' / BEST}")
     return result
 
 
