@@ -24,7 +24,8 @@ from pairs import Timing, interleave, machine, ratio_of
 from covr.index.approximate import Approximate
 from covr.index.current import Current
 from covr.index.exact import top_k
-from covr.index.snapshot import FEATURES, unit
+from covr.index.parts import FEATURES
+from covr.index.snapshot import unit
 from covr.storage import Place
 
 KINDS = ("ivf", "sq", "hnsw", "pq")

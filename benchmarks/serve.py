@@ -38,7 +38,8 @@ from ray.serve.config import HTTPOptions
 
 from covr.config.compose import compose
 from covr.index.current import Current
-from covr.index.snapshot import Snapshot, indexed_clips
+from covr.index.parts import indexed_clips
+from covr.index.snapshot import Snapshot
 from covr.models import ComposedRetriever, build_retriever
 from covr.storage import Place
 from serve.address import free_port

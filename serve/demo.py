@@ -13,7 +13,7 @@ from covr.client import Client
 from covr.cluster.session import connect
 from covr.errors import UserError
 from covr.index.current import Current
-from covr.index.snapshot import indexed_clips
+from covr.index.parts import indexed_clips
 from covr.job import Job
 from covr.storage import TableStore
 from covr.storage.place import fingerprint

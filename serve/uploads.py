@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
@@ -34,24 +34,6 @@ class Upload(Generic[_Fields]):
     suffix: str
     """Of the sender's file name, where it is one of a video or an image; otherwise empty."""
     fields: _Fields
-
-
-def json_schema(model: type[BaseModel], reference: str) -> dict[str, Any]:
-    """Of a multipart body, for OpenAPI.
-
-    Args:
-        model: the fields beside the clip.
-        reference: the template by which the document names its schemas.
-    """
-    schema = model.model_json_schema(ref_template=reference)
-    schema.pop("$defs", None)
-    video = {"type": "string", "format": "binary", "description": "A video or image file."}
-    return {
-        **schema,
-        "title": f"{model.__name__}WithFile",
-        "properties": {"video": video, **schema["properties"]},
-        "required": ["video", *schema.get("required", [])],
-    }
 
 
 @asynccontextmanager

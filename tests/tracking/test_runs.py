@@ -45,7 +45,7 @@ def test_children_name_their_parent(tracking, client):
 
 
 def test_curves_arrive_while_the_run_goes_on(tracking, history, monkeypatch):
-    monkeypatch.setattr("covr.tracking.runs.SEND_EVERY_S", 0.1)
+    monkeypatch.setattr("covr.tracking.sender.SEND_EVERY_S", 0.1)
     run = tracking.start("pretrain")
     run.log_metrics({"loss": 1.0}, 0)
     deadline = time.monotonic() + 20
@@ -56,7 +56,7 @@ def test_curves_arrive_while_the_run_goes_on(tracking, history, monkeypatch):
 
 
 def test_the_machines_load_is_sampled_and_numbered_on(root, history, monkeypatch):
-    monkeypatch.setattr("covr.tracking.runs.SEND_EVERY_S", 0.1)
+    monkeypatch.setattr("covr.tracking.sender.SEND_EVERY_S", 0.1)
     key = "system/cpu_utilization_percentage"
 
     def run_until(num_samples: int, run_id: str | None) -> str:

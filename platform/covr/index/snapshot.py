@@ -7,30 +7,38 @@ Loading checks every byte against the manifest before anything parses it.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from covr import tables
 from covr.client.filters import Node
 from covr.errors import UserError
 from covr.index import flat_file
-from covr.index.approximate import Approximate, Kind, Similarity, chosen
+from covr.index.approximate import Approximate, Similarity, chosen
 from covr.index.exact import top_k
 from covr.index.filters import matches
+from covr.index.parts import (
+    CLIPS,
+    FEATURES,
+    MANIFEST,
+    SEARCH,
+    VECTORS,
+    VERSION,
+    Manifest,
+    checked,
+    npy,
+    parquet,
+    read_clips,
+    read_features,
+    read_manifest,
+    read_vectors,
+)
 from covr.storage import Place
 from covr.storage.place import fingerprint
-
-VERSION = 2
-MANIFEST, VECTORS, FEATURES, CLIPS = "manifest.json", "vectors.faiss", "features.npy", "clips.parquet"
-SEARCH = "search.faiss"
-"""Of an approximate index; `VECTORS` hold the raw ones of every kind."""
 
 
 class Ranked(NamedTuple):
@@ -39,32 +47,6 @@ class Ranked(NamedTuple):
     scores: np.ndarray
     """(K,), float32."""
     clip_ids: list[str]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
-    """What a snapshot holds and what it was made from."""
-
-    version: int
-    count: int
-    """Indexed clips, N."""
-    dim: int
-    """Of a vector, D."""
-    similarity: Similarity
-    kind: Kind
-    effort: int | None
-    """Of an approximate search; see `covr.index.approximate.Approximate`."""
-    recall: float | None
-    """Of the ten nearest, at this effort, by queries near indexed vectors, when the index was built."""
-    target_fingerprint: str
-    """Of the retriever's target side; a retriever with another one gets no answers from this index."""
-    retriever_fingerprint: str
-    """Of the whole retriever at the time of building; where it came from, not a condition."""
-    dataset_fingerprint: str
-    decoder: str
-    """Version of the decoder behind the features (`covr.clips.version`); frames of a query must come from the same."""
-    sha256: dict[str, str]
-    """File name -> hash of its bytes."""
 
 
 class Snapshot:
@@ -196,7 +178,7 @@ class Snapshot:
             raise UserError("a target vector is zero or not finite", first, "check the retriever that made it")
         vectors_ND = unit(vectors_ND) if similarity == "cosine" else vectors_ND.astype(np.float32)
         features_NF = features_NF.astype(np.float32)
-        files = {VECTORS: flat_file.pack(vectors_ND), FEATURES: _npy(features_NF), CLIPS: _parquet(clips)}
+        files = {VECTORS: flat_file.pack(vectors_ND), FEATURES: npy(features_NF), CLIPS: parquet(clips)}
         found, approximate, recall = chosen(kind, *vectors_ND.shape), None, None
         if found != "exact":
             approximate, recall = Approximate.build(found, vectors_ND, similarity)
@@ -233,7 +215,7 @@ class Snapshot:
         Raises:
             UserError: a part is missing or damaged, or the index belongs to another retriever.
         """
-        manifest = _manifest(place)
+        manifest = read_manifest(place)
         if manifest.target_fingerprint != target_fingerprint:
             raise UserError(
                 f"the index was built by another retriever (target fingerprint {manifest.target_fingerprint[:12]}, "
@@ -241,10 +223,10 @@ class Snapshot:
                 str(place),
                 "run jobs/index.py again",
             )
-        parts = {name: _part(place / name, digest) for name, digest in manifest.sha256.items()}
-        vectors_ND = _vectors(parts[VECTORS], manifest, str(place / VECTORS))
-        features_NF = _features(parts[FEATURES])
-        clips = tables.check(_clips(parts[CLIPS]), "clips", str(place / CLIPS))
+        parts = {name: checked(place / name, digest) for name, digest in manifest.sha256.items()}
+        vectors_ND = read_vectors(parts[VECTORS], manifest, str(place / VECTORS))
+        features_NF = read_features(parts[FEATURES])
+        clips = tables.check(read_clips(parts[CLIPS]), "clips", str(place / CLIPS))
         if not len(features_NF) == len(clips) == manifest.count:
             raise UserError("the parts of the index differ in length", str(place), "run jobs/index.py again")
         approximate = None
@@ -256,71 +238,7 @@ class Snapshot:
         return cls(manifest, vectors_ND, features_NF, clips, approximate)
 
 
-def indexed_clips(place: Place) -> list[str]:
-    """The ids of a snapshot's clips, in the order of its vectors, which are not loaded.
-
-    Raises:
-        UserError: as `Snapshot.load`.
-    """
-    return _clips(_part(place / CLIPS, _manifest(place).sha256[CLIPS]), ["clip_id"])["clip_id"].to_pylist()
-
-
-def _manifest(place: Place) -> Manifest:
-    path = place / MANIFEST
-    if not path.exists():
-        raise UserError("no index is there", str(place), "run jobs/index.py first")
-    try:
-        manifest = Manifest(**path.read_json())
-    except (ValueError, TypeError):
-        raise UserError("the index's manifest is damaged", str(path), "run jobs/index.py again") from None
-    names = {VECTORS, FEATURES, CLIPS} | (set() if manifest.kind == "exact" else {SEARCH})
-    if manifest.version != VERSION or set(manifest.sha256) != names:
-        raise UserError("the index is of another version", str(path), "run jobs/index.py again")
-    if place.name != fingerprint(asdict(manifest)):
-        raise UserError("the index's manifest is not the one that was written", str(path), "run jobs/index.py again")
-    return manifest
-
-
-def _part(path: Place, sha256: str) -> Path | bytes:
-    """A file that was checked: its path on a local disk, its bytes from anywhere else."""
-    if not path.exists():
-        raise UserError(f"a part of the index is missing ({path.name})", str(path), "run jobs/index.py again")
-    part = path.local() if path.is_local else path.read_bytes()
-    found = path.sha256() if isinstance(part, Path) else hashlib.sha256(part).hexdigest()
-    if found != sha256:
-        raise UserError(f"a part of the index is damaged ({path.name})", str(path), "run jobs/index.py again")
-    return part
-
-
-def _vectors(part: Path | bytes, manifest: Manifest, where: str) -> np.ndarray:
-    if isinstance(part, Path):
-        return flat_file.mapped(part, manifest.count, manifest.dim)
-    return flat_file.unpack(part, manifest.count, manifest.dim, where)
-
-
-def _features(part: Path | bytes) -> np.ndarray:
-    if isinstance(part, Path):
-        return np.asarray(np.load(part, mmap_mode="r", allow_pickle=False))
-    return np.load(io.BytesIO(part), allow_pickle=False)
-
-
-def _clips(part: Path | bytes, columns: list[str] | None = None) -> pa.Table:
-    return pq.read_table(part if isinstance(part, Path) else io.BytesIO(part), columns=columns)
-
-
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows of unit length; zero rows stay."""
     norms = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
     return (vectors / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()

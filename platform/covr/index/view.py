@@ -17,7 +17,8 @@ from covr import tables
 from covr.client.filters import Node
 from covr.index.exact import top_k
 from covr.index.filters import matches
-from covr.index.snapshot import Manifest, Ranked, Snapshot, unit
+from covr.index.parts import Manifest
+from covr.index.snapshot import Ranked, Snapshot, unit
 from covr.storage.place import fingerprint
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from covr.models.build import build_retriever
 from covr.models.fusion import Combiner, FusionConfig, build_fusion
-from covr.models.retriever import ComposedRetriever, RetrieverConfig, build_retriever
+from covr.models.retriever import ComposedRetriever, RetrieverConfig
 from covr.models.text import TextConfig, TextEncoder, build_text
 from covr.models.video import (
     AIM,

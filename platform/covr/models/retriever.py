@@ -6,20 +6,19 @@ Shapes: B clips, T frames, C x H x W pixels, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from covr.config.compose import build
 from covr.errors import UserError
 from covr.limits import LIMITS
 from covr.models import folder
-from covr.models.fusion import Fusion, FusionConfig, Kind, build_fusion
+from covr.models.fusion import Fusion, FusionConfig, build_fusion
+from covr.models.head import VideoHead
 from covr.models.sides import Encoder, Feature, Needs
-from covr.models.text import TextConfig, TextEncoder, build_text
+from covr.models.text import TextConfig, TextEncoder
 from covr.models.video.encoder import VideoEncoder, module_fingerprint, settings
 from covr.models.video.store import restore_video
 from covr.storage import Place
@@ -238,47 +237,6 @@ class ComposedRetriever(nn.Module):
         """Raw vectors around their centre, through the head where there is one."""
         video_BD = video_BD - self.center
         return video_BD if self.head is None else self.head(video_BD)
-
-
-class VideoHead(nn.Module):
-    """x + W2 relu(W1 x / |x|) |x|: what the video vectors lack of the space that queries are compared in.
-
-    At the start W2 is zero, so that training begins where the frozen vectors are.
-    """
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.inner, self.outer = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        nn.init.zeros_(self.outer.weight)
-        nn.init.zeros_(self.outer.bias)
-
-    def forward(self, video_BD: Tensor) -> Tensor:
-        length_B1 = video_BD.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        return video_BD + length_B1 * self.outer(self.inner(video_BD / length_B1).relu())
-
-
-def build_retriever(cfg_model: DictConfig, video: VideoEncoder, fusion: Kind | None = None) -> ComposedRetriever:
-    """A new retriever as `model` says, around a trained video encoder, which is frozen.
-
-    Args:
-        cfg_model: the `model` node.
-        video: the encoder of both sides.
-        fusion: in place of the configured kind, with the configured sizes: what the single-modality rows train.
-
-    Raises:
-        UserError: text weights that are not given or not there.
-    """
-    config: FusionConfig = build(cfg_model.fusion)
-    module = build_fusion(replace(config, kind=fusion) if fusion else config, video.dim)
-    text = build_text(build(cfg_model.text), video.dim) if module.needs_text else None
-    prepared = RetrieverConfig(
-        center=cfg_model.center,
-        query_video=cfg_model.query_video,
-        query_frames=cfg_model.get("query_frames", "all"),
-        head=cfg_model.get("head"),
-        expand=cfg_model.get("expand"),
-    )
-    return ComposedRetriever(prepared, video.requires_grad_(False), text, module)
 
 
 def _card(retriever: ComposedRetriever, marks: Mapping[str, str]) -> str:

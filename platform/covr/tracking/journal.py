@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +206,8 @@ def _parse(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def now_ms() -> int:
+    """As MLflow counts time: milliseconds since 1970."""
+    return int(time.time() * 1000)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from covr import tables
 from covr.storage import Place
-from covr.train.triplets import RightAnswers
+from covr.train.right import RightAnswers
 from covr.train.vectors import Vectors
 
 CLIPS = [f"clip{n}" for n in range(6)]
