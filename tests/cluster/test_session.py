@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import ray
@@ -47,6 +49,23 @@ def standard_platform() -> tuple[str, str]:
     import uuid
 
     return platform.system(), str(uuid.uuid4().version)
+
+
+def test_a_cluster_that_was_started_beside_is_not_joined(tmp_path):
+    """Ray joins what `ray start` noted on this machine, also where nothing of it is left."""
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:  # short: Ray's socket paths may have 107 characters
+        noted = Path(folder, "ray", "ray_current_cluster")
+        noted.parent.mkdir()
+        noted.write_text("127.0.0.1:9")
+        run = subprocess.run(
+            [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}/out", "machine.num_cpus=1"],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "RAY_TMPDIR": folder},
+        )
+    assert run.returncode == 0, run.stderr
 
 
 def test_the_folder_platform_does_not_shadow_the_standard_module(ray_cluster):

@@ -68,6 +68,7 @@ def connect(machine: DictConfig) -> Cluster:
                 ray.init(address=address, log_to_driver=False, runtime_env=quiet, logging_level=logging.WARNING)
             else:
                 ray.init(
+                    address="local",  # else Ray joins whatever cluster was started on this machine
                     num_cpus=local_cpus(machine),
                     object_store_memory=int(machine.object_store_mb) << 20,
                     include_dashboard=False,
