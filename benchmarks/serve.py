@@ -144,7 +144,7 @@ def main() -> None:
     args = parser.parse_args()
     root = Place(args.root)
     clip_id = indexed_clips(Current.read(root).snapshot_place(root))[0]
-    ray.init(num_cpus=8, object_store_memory=300 << 20, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=8, object_store_memory=300 << 20, include_dashboard=False, log_to_driver=False)
     port = free_port("127.0.0.1", 0)
     ray_serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host="127.0.0.1", port=port))
     base, latency = f"http://127.0.0.1:{port}", []

@@ -28,7 +28,7 @@ def ray_cluster():
     if not ray.is_initialized():
         # With its dashboard, as clusters have: without, what a killed driver's training held stays held for ever.
         options = {"include_dashboard": True, "dashboard_port": free_port("127.0.0.1", 0)}
-        ray.init(num_cpus=4, object_store_memory=300 << 20, log_to_driver=False, **options)
+        ray.init(address="local", num_cpus=4, object_store_memory=300 << 20, log_to_driver=False, **options)
     yield
     ray.shutdown()
 

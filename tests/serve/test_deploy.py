@@ -20,7 +20,8 @@ from covr.client import Client
 _CLUSTER = """
 import ray, sys
 port = int(sys.argv[1])
-ray.init(num_cpus=4, object_store_memory=200 << 20, include_dashboard=True, dashboard_port=port, log_to_driver=False)
+quiet = dict(object_store_memory=200 << 20, log_to_driver=False)
+ray.init(address="local", num_cpus=4, include_dashboard=True, dashboard_port=port, **quiet)
 print("up", flush=True)
 sys.stdin.read()
 """

@@ -21,7 +21,7 @@ from test_fit import ONE_WORKER, Outcome
 from covr.errors import UserError
 from covr.storage import Place
 
-ray.init(num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
 root = Place(sys.argv[1])
 tiny_triplets.build(root)
 try:
