@@ -11,6 +11,7 @@ TRAINER = OmegaConf.create(
     {
         "accelerator": "auto",
         "devices": 1,
+        "devices_least": None,
         "threads": "auto",
         "resources": None,
         "precision": "32-true",
@@ -51,6 +52,13 @@ def test_what_others_hold_is_left_to_them():
     assert workers(Cluster(num_cpus=4, num_gpus=0)).threads == 4
 
 
+def test_only_the_least_number_of_workers_need_be_there():
+    few = workers(LAPTOP, devices=4, devices_least=2)
+    assert (few.num, few.num_least, few.threads) == (4, 2, 1)
+    with pytest.raises(UserError, match="the plan needs 3 CPUs"):
+        workers(LAPTOP, devices=4, devices_least=3)
+
+
 def test_a_gpu_is_used_where_there_is_one():
     assert workers(SERVER).use_gpu
     assert not workers(SERVER, accelerator="cpu").use_gpu
@@ -61,6 +69,7 @@ def test_a_gpu_is_used_where_there_is_one():
     ("changed", "message"),
     [
         ({"devices": 3}, "the plan needs 3 CPUs"),
+        ({"devices": 2, "devices_least": 3}, "devices_least=3.: give 1 to trainer.devices"),
         ({"threads": 4}, "the plan needs 4 CPUs"),
         ({"accelerator": "gpu"}, "1 GPUs are asked for but the cluster has 0"),
         ({"accelerator": "tpu"}, "no such accelerator"),

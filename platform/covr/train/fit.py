@@ -71,7 +71,7 @@ def fit(
         # Bound, not as `train_loop_config`: the controller would read that too, and import every model for it.
         partial(work, assignment),  # type: ignore[arg-type]  # its return value is ours
         scaling_config=ScalingConfig(
-            num_workers=workers.num,
+            num_workers=workers.span,  # type: ignore[arg-type]  # written for Train's first version
             use_gpu=workers.use_gpu,
             resources_per_worker={"CPU": workers.threads, **workers.resources},
         ),

@@ -35,6 +35,10 @@ from covr.train.task import Shard, Task
 from covr.train.workers import Workers
 
 MakeTask = Callable[[Shard], Task]
+NOTICE_S = 5.0
+"""Between questions whether a node will be taken away: each is a call of all workers, and clouds say so 30 s before."""
+SAVE, ASK = 1, 2
+"""What rank 0's clock says is due at a log point."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,11 +118,12 @@ class Loop:
         self.state = self._restore()
         self.step.model = ray.train.torch.prepare_model(self.task.model)
         self.load = WorkerLoad(self.shard.rank, self.workers.load_every_s)
+        self.leaving: set[str] = set()
 
     def run(self) -> dict[str, Any]:
         """Train from the last checkpoint to the end."""
         lead = self.shard.rank == 0
-        saved_at = time.monotonic()
+        saved_at = asked_at = time.monotonic()
         shares: list[torch.Tensor] = []
         lap, lap_steps = time.monotonic(), 0
         self.step.model.train()
@@ -152,8 +157,14 @@ class Loop:
                 self.logger.log_metrics(metrics, self.state.step)
             if load := self.load.sample():
                 self.logger.log_metrics(load, self.state.step)
-            due = self._agree(float(lead and time.monotonic() - saved_at >= self.workers.checkpoint_every_s)) > 0
-            if due or self.state.step == self.num_steps:
+            wish = 0.0
+            if lead:
+                now = time.monotonic()
+                wish = SAVE * (now - saved_at >= self.workers.checkpoint_every_s) + ASK * (now - asked_at >= NOTICE_S)
+            wanted = int(self._agree(wish))
+            if wanted & ASK:
+                asked_at = time.monotonic()
+            if wanted & SAVE or (wanted & ASK and self._preempted()) or self.state.step == self.num_steps:
                 self._save()
                 saved_at = time.monotonic()
             shares.clear()
@@ -177,6 +188,15 @@ class Loop:
         if self.shard.world > 1:
             dist.all_reduce(total)
         return total.item()
+
+    def _preempted(self) -> bool:
+        """Whether a node of these workers was just told that it will be taken away; all ranks ask together."""
+        notice = ray.train.get_preemption_info()
+        told = set(notice.preempted_node_ids) - self.leaving if notice else set()
+        self.leaving |= told
+        if told and self.shard.rank == 0:
+            self.progress.say.remote(f"  a node will be taken away; saved at step {self.state.step}")
+        return bool(told)
 
     def _validate(self, loss: float, rate: float) -> dict[str, float]:
         """Rank 0's validation metrics and line of progress at the end of an epoch; the other ranks have none."""
@@ -221,5 +241,6 @@ class Loop:
         if state.scaler:
             self.step.scaler.load_state_dict(state.scaler)
         if self.shard.rank == 0:
-            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}[/dim]")
+            fewer = f", {self.shard.world} of {self.workers.num} workers" if self.shard.world < self.workers.num else ""
+            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}{fewer}[/dim]")
         return state

@@ -20,6 +20,7 @@ class Workers:
     """The workers of one training run and how often they look up from their work."""
 
     num: int
+    """As many as there are to be; and where fewer do, as many as the cluster holds (`num_least`)."""
     use_gpu: bool
     threads: int
     """CPU threads, and Ray CPUs, of a worker."""
@@ -38,6 +39,8 @@ class Workers:
     """Refuse operations whose result varies from run to run (GPU)."""
     max_failures: int = 2
     """Worker failures after which training is given up."""
+    num_least: int | None = None
+    """Begin, and go on after a node is lost, with as few as these; None: always `num`."""
     load_every_s: float | None = None
     """Seconds between samples of each worker's CPU and memory in the run; None: none."""
     checkpoint_every_s: float = 30.0
@@ -52,6 +55,9 @@ class Workers:
         if self.gradcache_rows is not None and self.gradcache_rows < 1:
             where = f"trainer.gradcache_rows={self.gradcache_rows}"
             raise UserError("must be at least 1", where, "give 1 or more, or null")
+        if self.num_least is not None and not 1 <= self.num_least <= self.num:
+            where = f"trainer.devices_least={self.num_least}"
+            raise UserError("not a number of workers", where, f"give 1 to trainer.devices ({self.num}), or null")
         for name in ("num", "threads", "log_every_n_steps", "check_val_every_n_epoch"):
             if getattr(self, name) < 1:
                 raise UserError("must be at least 1", f"trainer.{name}={getattr(self, name)}", "give 1 or more")
@@ -60,6 +66,12 @@ class Workers:
     def devices(self) -> int:
         """GPUs, or CPU threads where there are none, of all workers: what device-seconds are counted in."""
         return self.num * (1 if self.use_gpu else self.threads)
+
+    @property
+    def span(self) -> int | tuple[int, int]:
+        """`num`, or from `num_least` to `num`, as Ray Train takes it."""
+        least = self.num if self.num_least is None else self.num_least
+        return self.num if least == self.num else (least, self.num)
 
     @classmethod
     def from_config(cls, trainer: DictConfig, cluster: Cluster, *, data_cpus: int) -> Workers:
@@ -70,7 +82,7 @@ class Workers:
         """
         if trainer.accelerator not in ("auto", "cpu", "gpu"):
             raise UserError("no such accelerator", f"trainer.accelerator={trainer.accelerator}", "auto, cpu or gpu")
-        use_gpu = trainer.accelerator != "cpu" and cluster.num_gpus >= trainer.devices
+        use_gpu = trainer.accelerator != "cpu" and cluster.num_gpus >= (trainer.devices_least or trainer.devices)
         if trainer.accelerator == "gpu" and not use_gpu:
             raise UserError(
                 f"{trainer.devices} GPUs are asked for but the cluster has {cluster.num_gpus:g}",
@@ -78,11 +90,12 @@ class Workers:
                 "lower trainer.devices, or leave trainer.accelerator at auto",
             )
         resources = {**(trainer.resources or {}), **({"GPU": 1} if use_gpu else {})}
+        least = min(trainer.devices_least or trainer.devices, trainer.devices)
 
         def demands(threads: int) -> list[Demand]:
-            loading = [Demand(name="clip loading", each={"CPU": 1}, num=trainer.devices * data_cpus)]
+            loading = [Demand(name="clip loading", each={"CPU": 1}, num=least * data_cpus)]
             each = {"CPU": threads, **resources}
-            return [Demand(name="training workers", each=each, num=trainer.devices), *(loading if data_cpus else [])]
+            return [Demand(name="training workers", each=each, num=least), *(loading if data_cpus else [])]
 
         threads = trainer.threads
         if threads == "auto":
@@ -103,6 +116,7 @@ class Workers:
             compile=trainer.compile,
             deterministic=trainer.deterministic,
             max_failures=trainer.max_failures,
+            num_least=trainer.devices_least,
             load_every_s=trainer.logger.system_metrics_s,
             checkpoint_every_s=trainer.checkpoint_every_s,
             log_every_n_steps=trainer.log_every_n_steps,
