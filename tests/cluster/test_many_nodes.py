@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import re
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -116,10 +115,9 @@ def test_another_number_of_workers_in_the_middle(calm, team):
 
 def test_the_head_is_restarted(calm, tmp_path):
     """With Redis behind it the head comes back as it was; what ran on the nodes goes on or is submitted again."""
-    redis = tempfile.mkdtemp(prefix="redis-")
     port = free_port()
     server = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", redis],
+        ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)],
         stdout=subprocess.DEVNULL,
     )
     with s3_store() as store:

@@ -168,8 +168,6 @@ def undamaged(tmp_path_factory):
 @settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(READ)), seed=st.integers(0, 2**32))
 def test_a_damaged_file_is_refused_by_file_row_and_field_or_read_right(undamaged, name, seed):
-    folder = Path(tempfile.mkdtemp())
-    write(name, folder)
     reader, fingerprint = undamaged[name]
     path, fields = READ[name]
     text = FILES[name]()[path]
@@ -178,12 +176,15 @@ def test_a_damaged_file_is_refused_by_file_row_and_field_or_read_right(undamaged
         data, says = damage_csv(text, fields, draw)
     else:
         data, says = damage_json(text, fields, draw, by_line=path.endswith("l"))
-    (folder / path).write_bytes(data)
-    if says is None:
-        assert read(reader, folder).fingerprint() == fingerprint
-        return
-    with pytest.raises(UserError) as caught:
-        read(reader, folder)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        write(name, folder)
+        (folder / path).write_bytes(data)
+        if says is None:
+            assert read(reader, folder).fingerprint() == fingerprint
+            return
+        with pytest.raises(UserError) as caught:
+            read(reader, folder)
     line = str(caught.value)
     assert str(folder / path) in line
     assert re.search(says, line), (says, line)
@@ -203,10 +204,11 @@ def test_a_value_is_parsed_and_never_run(tmp_path):
     st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20), st.lists(st.text(max_size=9), max_size=5)
 )
 def test_lists_in_strings_are_read_back(numbers, texts):
-    file = Path(tempfile.mkdtemp()) / "a.csv"
-    with file.open("w", newline="", encoding="utf-8", errors="surrogatepass") as opened:
-        csv.writer(opened).writerows([["numbers", "texts"], [str(numbers), str([f"x{text!r}" for text in texts])]])
-    (record,) = read_csv(Place(file), ["numbers", "texts"])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.csv")
+        with file.open("w", newline="", encoding="utf-8", errors="surrogatepass") as opened:
+            csv.writer(opened).writerows([["numbers", "texts"], [str(numbers), str([f"x{text!r}" for text in texts])]])
+        (record,) = read_csv(Place(file), ["numbers", "texts"])
     assert record.numbers("numbers") == numbers
     if all(text.isprintable() for text in texts):
         assert record.texts("texts", empty=True) == [f"x{text!r}" for text in texts]
