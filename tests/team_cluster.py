@@ -32,6 +32,8 @@ OPTIONS = (
 )
 OFTEN = "trainer.checkpoint_every_s=0"
 """A checkpoint at every step: for runs that are killed in training."""
+WITHOUT_DROPOUT = ("model.pretrain.dropout=0", "model.text.dropout=0", "model.fusion.dropout=0")
+"""For runs whose number of workers changes: each worker draws its own."""
 PLACEMENT = (
     "machine.decode_resources={decode: 0.01}",
     "machine.encode_resources={train: 0.01}",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from s3_store import s3_store
-from team_cluster import OPTIONS, Team, finish
+from team_cluster import OPTIONS, WITHOUT_DROPOUT, Team, finish
 
 from covr.storage import Place
 
@@ -41,3 +41,11 @@ def whole(team) -> tuple[Place, str]:
     """The pipeline, undisturbed on the team's cluster: its root and what `covr submit` printed."""
     out = f"{team.store.root}/whole"
     return Place(out), finish(team.submit("pipeline", out))
+
+
+@pytest.fixture(scope="session")
+def without_dropout(team) -> Place:
+    """The pipeline, undisturbed and with one worker: what runs with another number of workers are held against."""
+    out = f"{team.store.root}/without-dropout"
+    finish(team.submit("pipeline", out, *WITHOUT_DROPOUT))
+    return Place(out)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from ray_nodes import BIN
-from team_cluster import OFTEN, Team, curve, finish, last_step, wait_for
+from team_cluster import OFTEN, WITHOUT_DROPOUT, Team, curve, finish, last_step, wait_for
 
 from covr.storage import Place
 
@@ -53,23 +53,13 @@ def test_a_notice_of_preemption_saves_at_once(team, ingested):
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_training_goes_on_with_fewer_workers(team, ingested):
-    """Two nodes train, one is lost and none comes for it: the losses of one worker from the first step to the last.
-
-    Without dropout, which each worker draws for itself.
-    """
-    root, alone = Place(ingested), f"{ingested}-alone"
-    finish(team.submit("ingest", alone))
-    finish(team.submit("pretrain", alone, "model.pretrain.dropout=0"))
+def test_training_goes_on_with_fewer_workers(without_dropout, team, ingested):
+    """Two nodes train, one is lost and none comes for it: the losses of one worker from the first step to the last."""
+    root = Place(ingested)
     second = team.add_training()
-    options = (
-        "trainer.resources={train: 1}",
-        "trainer.devices=2",
-        "trainer.devices_least=1",
-        "model.pretrain.dropout=0",
-    )
+    options = ("trainer.resources={train: 1}", "trainer.devices=2", "trainer.devices_least=1", *WITHOUT_DROPOUT)
     process = team.submit("pretrain", ingested, OFTEN, *options)
     wait_for(lambda: last_step(root, "pretrain") >= 2, process)
     team.nodes.kill(second)
     assert ", 1 of 2 workers" in finish(process)
-    assert curve(root, "pretrain") == pytest.approx(curve(Place(alone), "pretrain"), abs=1e-3)
+    assert curve(root, "pretrain") == pytest.approx(curve(without_dropout, "pretrain"), abs=1e-3)
