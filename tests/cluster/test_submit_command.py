@@ -62,6 +62,7 @@ def test_a_job_is_watched_through_a_cut_connection(nodes, tmp_path):
     assert process.returncode == 0, printed + told
     assert len(TableStore(Place(out / "tables" / "clips"), "clips").read()) == 128
     assert "no connection to" in told
+    assert "WARNING" not in told
     assert f"{wire.address}/#/jobs/ingest-" in told
     (found,) = re.findall(r"^ingest-\w{8}", told, re.M)
     assert nodes.covr("jobs", "logs", found).stdout == printed  # every character once

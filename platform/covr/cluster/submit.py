@@ -77,6 +77,7 @@ def check_job(name: str, overrides: Sequence[str]) -> str | None:
 def runtime_env() -> dict[str, Any]:
     """What Ray unpacks on each node: the package, its configuration and the jobs."""
     others = ["/*", "!/."]  # the star takes in the folder itself
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # Ray would warn of its own
     return {
         "working_dir": str(checkout()),
         "excludes": [*others, *(f"!/{name}" for name in SHIPPED), "__pycache__", "*.egg-info"],

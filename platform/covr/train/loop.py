@@ -232,15 +232,16 @@ class Loop:
             ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
 
     def _restore(self) -> Progression:
-        found = ray.train.get_checkpoint()
-        if found is None:
-            return Progression()
-        with found.as_directory() as folder:
-            record = checkpoint.load(Path(folder), self.task.model, self.step.optimizer, self.step.averages)
-        state = Progression(**record)
-        if state.scaler:
-            self.step.scaler.load_state_dict(state.scaler)
-        if self.shard.rank == 0:
-            fewer = f", {self.shard.world} of {self.workers.num} workers" if self.shard.world < self.workers.num else ""
-            self.progress.say.remote(f"  [dim]going on from step {state.step} of {self.num_steps}{fewer}[/dim]")
+        found, state = ray.train.get_checkpoint(), Progression()
+        if found is not None:
+            with found.as_directory() as folder:
+                record = checkpoint.load(Path(folder), self.task.model, self.step.optimizer, self.step.averages)
+            state = Progression(**record)
+            if state.scaler:
+                self.step.scaler.load_state_dict(state.scaler)
+        few = self.shard.world < self.workers.num
+        if self.shard.rank == 0 and (few or found is not None):
+            begins = "beginning" if found is None else "going on"
+            workers = f", with {self.shard.world} of {self.workers.num} workers" if few else ""
+            self.progress.say.remote(f"  [dim]{begins} from step {state.step} of {self.num_steps}{workers}[/dim]")
         return state
