@@ -1,4 +1,4 @@
-"""Tables, frames, journals and training checkpoints on an S3 server."""
+"""Tables, frames, journals and training checkpoints on an S3 server and on one of Google's kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pyarrow as pa
 import pytest
+from gcs_store import gcs_store
 from s3_store import s3_store
 
 from covr import tables
@@ -20,15 +21,15 @@ from covr.tracking.journal import Journal
 from covr.tracking.runs import RunLogger
 
 
-@pytest.fixture(scope="module")
-def store():
-    with s3_store() as store:
+@pytest.fixture(scope="module", params=[s3_store, gcs_store], ids=["s3", "gs"])
+def store(request):
+    with request.param() as store:
         yield store
 
 
 @pytest.fixture
 def root(store, request) -> Place:
-    return Place(f"{store.root}/{request.node.name}")
+    return Place(f"{store.root}/{request.function.__name__}")
 
 
 def texts(*ids: str) -> pa.Table:

@@ -18,7 +18,7 @@ _S3_ATTEMPTS = 16
 def wait_out_failures(fs: AbstractFileSystem) -> None:
     """Have the store's client try again for two minutes where the store is away or answers with a fault of its own.
 
-    gcsfs does so by itself.
+    gcsfs does so by itself (`tests/storage/test_remote.py` cuts both).
     """
     if "s3" not in fs.protocol:
         return
