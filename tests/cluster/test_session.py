@@ -17,27 +17,26 @@ from covr.config.compose import compose
 REPO = Path(__file__).parents[2]
 
 
-def test_more_cpus_than_the_machine_has_are_refused_by_the_job(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}", "machine.num_cpus=4096"],
+def ingest(out: Path, option: str, **env: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={out}", option],
         cwd=REPO,
         capture_output=True,
         text=True,
         timeout=120,
+        env={**os.environ, **env},
     )
+
+
+def test_more_cpus_than_the_machine_has_are_refused_by_the_job(tmp_path):
+    run = ingest(tmp_path, "machine.num_cpus=4096")
     assert run.returncode == 2
     assert run.stderr.strip().splitlines()[-1].startswith("error: machine.num_cpus=4096 but this machine has")
     assert "Traceback" not in run.stderr
 
 
 def test_an_address_where_nothing_listens_is_one_line(tmp_path):
-    run = subprocess.run(
-        [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}", "machine.address=127.0.0.1:9"],
-        cwd=REPO,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = ingest(tmp_path, "machine.address=127.0.0.1:9")
     assert run.returncode == 2
     assert "no Ray cluster answers" in run.stderr
     assert "Traceback" not in run.stderr
@@ -57,14 +56,7 @@ def test_a_cluster_that_was_started_beside_is_not_joined(tmp_path):
         noted = Path(folder, "ray", "ray_current_cluster")
         noted.parent.mkdir()
         noted.write_text("127.0.0.1:9")
-        run = subprocess.run(
-            [sys.executable, "jobs/ingest.py", "data.size=tiny", f"out={tmp_path}/out", "machine.num_cpus=1"],
-            cwd=REPO,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "RAY_TMPDIR": folder},
-        )
+        run = ingest(tmp_path / "out", "machine.num_cpus=1", RAY_TMPDIR=folder)
     assert run.returncode == 0, run.stderr
 
 
