@@ -59,6 +59,11 @@ def indexed_clips(place: Place) -> list[str]:
 
 
 def read_manifest(place: Place) -> Manifest:
+    """The manifest of a snapshot's folder.
+
+    Raises:
+        UserError: there is none, or it is damaged, of another version, or not the one that the folder is named by.
+    """
     path = place / MANIFEST
     if not path.exists():
         raise UserError("no index is there", str(place), "run jobs/index.py first")
@@ -75,7 +80,11 @@ def read_manifest(place: Place) -> Manifest:
 
 
 def checked(path: Place, sha256: str) -> Path | bytes:
-    """A file that was checked: its path on a local disk, its bytes from anywhere else."""
+    """A file that was checked: its path on a local disk, its bytes from anywhere else.
+
+    Raises:
+        UserError: it is missing, or other bytes than were written.
+    """
     if not path.exists():
         raise UserError(f"a part of the index is missing ({path.name})", str(path), "run jobs/index.py again")
     part = path.local() if path.is_local else path.read_bytes()
@@ -86,28 +95,33 @@ def checked(path: Place, sha256: str) -> Path | bytes:
 
 
 def read_vectors(part: Path | bytes, manifest: Manifest, where: str) -> np.ndarray:
+    """Target vectors (N, D), mapped where they are a file."""
     if isinstance(part, Path):
         return flat_file.mapped(part, manifest.count, manifest.dim)
     return flat_file.unpack(part, manifest.count, manifest.dim, where)
 
 
 def read_features(part: Path | bytes) -> np.ndarray:
+    """What the query side reads of each clip (N, ...), mapped where it is a file."""
     if isinstance(part, Path):
         return np.asarray(np.load(part, mmap_mode="r", allow_pickle=False))
     return np.load(io.BytesIO(part), allow_pickle=False)
 
 
 def read_clips(part: Path | bytes, columns: list[str] | None = None) -> pa.Table:
+    """The clips' rows in the order of the vectors, all columns or these."""
     return pq.read_table(part if isinstance(part, Path) else io.BytesIO(part), columns=columns)
 
 
 def npy(array: np.ndarray) -> bytes:
+    """An array as NumPy's file has it, without pickles."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def parquet(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
